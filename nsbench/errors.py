@@ -1,0 +1,35 @@
+"""The errors a user can mend. Everything else that is raised is a bug of ours and keeps its traceback."""
+
+
+class NsbenchError(Exception):
+    """One line: what is wrong, where, and what to do. The command line prints it without a traceback."""
+
+    exit_code = 2
+
+
+class ConfigError(NsbenchError):
+    """A wrong preset, key, value or run folder."""
+
+
+class DataError(NsbenchError):
+    """Missing or unreadable data, weights or an optional dependency."""
+
+    exit_code = 3
+
+
+class TrainingError(NsbenchError):
+    """Training cannot go on: a loss that is not finite, or no image left to train on."""
+
+    exit_code = 2
+
+
+class GateFailed(NsbenchError):
+    """A `--fail-on` condition of the report holds."""
+
+    exit_code = 4
+
+
+class Stopped(NsbenchError):
+    """SIGTERM arrived; the state is saved and the same command continues."""
+
+    exit_code = 75
