@@ -1,0 +1,427 @@
+"""One frozen configuration, from dataclass defaults, a TOML file, flags and `--set`, in that order.
+
+Defaults live here and nowhere else; presets (`nsbench/presets/*.toml`) are data that override them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from nsbench.errors import ConfigError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One architecture: any timm model with its own noise rates."""
+
+    name: str = "resnet50"
+    """timm model name."""
+    label: str = ""
+    """Name in tables; the timm name where empty."""
+    drop_rate: float = 0.0
+    """Dropout before the classifier, in training (paper: 0.5 for B7 and larger)."""
+    drop_path_rate: float = 0.0
+    """Drop rate of the last residual block, linear from 0: survival 0.8 in the paper is 0.2 here."""
+    stem_pool: bool = True
+    """False replaces a ResNet stem's max-pool by the identity, for 32 px images."""
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Further arguments of `timm.create_model`."""
+
+    def __post_init__(self) -> None:
+        for rate in ("drop_rate", "drop_path_rate"):
+            _require(0 <= getattr(self, rate) < 1, f"models.{rate} is {getattr(self, rate)}; it must be in [0, 1)")
+        if not self.label:
+            object.__setattr__(self, "label", self.name)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The data set and how it is parted."""
+
+    dataset: str = "mnist5k"
+    """Name of the data set; `mnist5k` is embedded."""
+    labelled_per_class: int = 10
+    """Labelled images a class, drawn by the run's seed."""
+    unlabelled_largest: int = 350
+    """Unlabelled digits of the most frequent class."""
+    unlabelled_smallest: int = 117
+    """Unlabelled digits of the rarest class; the classes between fall geometrically."""
+    other_domain: bool = True
+    """Add scikit-learn's 1,797 digits of another domain to the unlabelled pool."""
+    out_of_domain: int = 300
+    """Crops of photographs without a digit in the unlabelled pool."""
+    eval_split: Literal["val", "dev"] = "val"
+    """`dev` for choices of the recipe; `val` is for results alone."""
+    cache_dir: str = ""
+    """Where corrupted images are kept; empty: `cache` beside the run folder."""
+
+    def __post_init__(self) -> None:
+        _require(self.dataset == "mnist5k", f"data.dataset is {self.dataset!r}; known: 'mnist5k'")
+        _require(1 <= self.labelled_per_class <= 10, "data.labelled_per_class must be in 1..10")
+        _require(
+            0 <= self.unlabelled_smallest <= self.unlabelled_largest <= 350,
+            "data.unlabelled_smallest and unlabelled_largest must satisfy 0 <= smallest <= largest <= 350",
+        )
+        _require(0 <= self.out_of_domain <= 300, "data.out_of_domain must be in 0..300")
+        _require(self.eval_split in ("val", "dev"), f"data.eval_split is {self.eval_split!r}; known: 'val', 'dev'")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Noise on the images of a student; model noise is in `ModelConfig`."""
+
+    num_ops: int = 2
+    """RandAugment's N: operations an image (0 switches it off)."""
+    magnitude: float = 27.0
+    """RandAugment's M on the paper's 0-10 scale, extrapolated above 10 (27 for B7 and larger)."""
+    translate_px: float = 100.0
+    """Translation at magnitude 10 (official: 100 at ImageNet sizes, 4 at 32 px)."""
+    cutout_px: float = 40.0
+    """Half side of RandAugment's Cutout at magnitude 10 (official: 40, and 4 at 32 px)."""
+    always_cutout_px: int = 0
+    """Side of a grey square cut out of every image (official small-image recipe: 16); 0 is off."""
+    crop_padding_px: int = 4
+    """Reflect padding before a random crop of the original size; 0 is off."""
+    flip: bool = True
+    """Random horizontal flip; off for digits."""
+    on_labelled: bool = True
+    """Noise (image and model) on labelled images of students and control."""
+    on_unlabelled: bool = True
+    """Noise (image and model) on unlabelled images."""
+
+    def __post_init__(self) -> None:
+        _require(self.num_ops >= 0, f"noise.num_ops is {self.num_ops}; it must be 0 or more")
+        _require(0 <= self.magnitude <= 30, f"noise.magnitude is {self.magnitude}; it must be in 0..30")
+        for name in ("always_cutout_px", "crop_padding_px", "translate_px", "cutout_px"):
+            _require(getattr(self, name) >= 0, f"noise.{name} is {getattr(self, name)}; it must be 0 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run; the same for every generation but for the teacher's batch and steps."""
+
+    steps: int = 109_474
+    """Steps of each student and of the control (paper: 350 epochs at batch 4096)."""
+    teacher_steps: int = 0
+    """Steps of generation 0; 0 means `steps`."""
+    labelled_batch: int = 2048
+    """Labelled images a step (paper: 2048)."""
+    teacher_batch: int = 0
+    """Labelled images a step of generation 0; 0 means `labelled_batch`."""
+    unlabelled_ratio: int = 14
+    """Unlabelled images for one labelled image in a student's batch (paper: 14 for L2)."""
+    optimizer: str = "rmsproptf"
+    """timm optimizer name (paper: RMSProp as TensorFlow has it)."""
+    learning_rate: float = 0.128
+    """Peak learning rate (paper: 0.128 at batch 2048)."""
+    momentum: float = 0.9
+    """Momentum of SGD and RMSProp."""
+    weight_decay: float = 1e-5
+    """L2 on weights, not on normalisation or biases."""
+    schedule: Literal["staircase", "cosine"] = "staircase"
+    """`staircase`: x0.97 every `decay_steps`; `cosine`: to zero at the last step."""
+    decay_steps: int = 751
+    """Steps of one stair (paper: 2.4 epochs)."""
+    warmup_steps: int = 1564
+    """Linear warm-up from 0 (paper: 5 epochs)."""
+    label_smoothing: float = 0.1
+    """On labelled images and on hard pseudo-labels, never on soft ones."""
+    loss: Literal["algorithm1", "concat_mean", "code"] = "code"
+    """`algorithm1`: mean + mean; `concat_mean`: one mean; `code`: sum over the labelled count (official code)."""
+    pseudo_labels: Literal["soft", "hard"] = "soft"
+    """Soft: the teacher's distribution; hard: its argmax."""
+    temperature: float = 1.0
+    """Temperature of soft labels: p^(1/T), renormalised."""
+    ema_decay: float = 0.9999
+    """Decay of the weight average that labels and is evaluated; warmed up as (1+t)/(10+t). 0: raw weights."""
+    clip_norm: float = 0.0
+    """Largest gradient norm; 0 is off."""
+    checkpoint_seconds: float = 15.0
+    """Seconds between saved states; a kill costs at most about this much."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "labelled_batch"):
+            _require(getattr(self, name) > 0, f"train.{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("teacher_steps", "teacher_batch", "unlabelled_ratio", "warmup_steps", "weight_decay", "clip_norm"):
+            _require(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; it must be 0 or more")
+        _require(self.learning_rate > 0, f"train.learning_rate is {self.learning_rate}; it must be above 0")
+        _require(self.temperature > 0, f"train.temperature is {self.temperature}; it must be above 0")
+        _require(0 <= self.ema_decay < 1, f"train.ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        _require(0 <= self.label_smoothing < 1, "train.label_smoothing must be in [0, 1)")
+        _require(self.decay_steps > 0, f"train.decay_steps is {self.decay_steps}; it must be 1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SelectConfig:
+    """Which pseudo-labelled images a student sees, and how often."""
+
+    min_confidence: float = 0.3
+    """Drop images whose largest probability is below (paper: 0.3)."""
+    balance: Literal["off", "cap", "duplicate"] = "duplicate"
+    """`cap`: the most confident `per_class` a class; `duplicate`: also repeat images of small classes up to it."""
+    per_class: int = 0
+    """Quota a class (paper: 130,000); 0: kept images / classes."""
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.min_confidence <= 1, "select.min_confidence must be in 0..1")
+        _require(self.per_class >= 0, f"select.per_class is {self.per_class}; it must be 0 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What is measured, and how."""
+
+    evals: tuple[str, ...] = ("imagenet", "imagenet-a", "imagenet-c", "imagenet-p", "fgsm", "attacks")
+    """Names of `nsbench ls evals`."""
+    batch_size: int = 128
+    """Images of one forward pass; part of the protocol, since it moves the last bits of logits."""
+    data_seed: int = 0
+    """Seed of corrupted pixels and of the random-sign control; never the run's seed."""
+    epsilons_px: tuple[float, ...] = (0, 2, 4, 8, 16, 32, 64)
+    """FGSM step sizes in 1/255."""
+    pgd_epsilon_px: float = 8.0
+    """Radius of the PGD check in 1/255."""
+    pgd_steps: int = 10
+    """Iterations of PGD."""
+    perturbation_images: int = 200
+    """Images that ImageNet-P sequences are made from."""
+    replicates: int = 1000
+    """Bootstrap replicates behind an interval."""
+
+    def __post_init__(self) -> None:
+        _require(self.batch_size > 0, f"eval.batch_size is {self.batch_size}; it must be 1 or more")
+        _require(all(eps >= 0 for eps in self.epsilons_px), "eval.epsilons_px must not be negative")
+        _require(self.perturbation_images > 0, "eval.perturbation_images must be 1 or more")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that decides a run's numbers, and a little that decides its speed."""
+
+    preset: str = "mnist5k"
+    """Name of the preset it came from; names the run folder."""
+    ablation: str = ""
+    """Name of the ablation that was applied, if any."""
+    seed: int = 0
+    """Seed of the labelled and unlabelled draw and of training."""
+    generations: int = 3
+    """Students trained one after the other; the teacher is generation 0."""
+    control: bool = True
+    """Train the last student's architecture, noise and steps on the labelled images alone."""
+    device: str = "auto"
+    """torch device; `auto`: CUDA where there is one."""
+    threads: int = 1
+    """Threads of torch on the CPU; part of the protocol, since it moves the last bits."""
+    workers: int = 1
+    """Processes that read and augment images; does not change a number."""
+    models: tuple[ModelConfig, ...] = (ModelConfig(),)
+    """Architecture of generation 0, 1, ...; the last one repeats."""
+    data: DataConfig = DataConfig()
+    noise: NoiseConfig = NoiseConfig()
+    train: TrainConfig = TrainConfig()
+    select: SelectConfig = SelectConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def __post_init__(self) -> None:
+        _require(self.generations >= 0, f"generations is {self.generations}; it must be 0 or more")
+        _require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more")
+        _require(self.threads > 0, f"threads is {self.threads}; it must be 1 or more")
+        _require(self.workers >= 0, f"workers is {self.workers}; it must be 0 or more")
+        _require(len(self.models) > 0, "models is empty; name at least one architecture")
+
+    def model(self, generation: int) -> ModelConfig:
+        """Architecture of a generation; the last entry of `models` repeats."""
+        return self.models[min(generation, len(self.models) - 1)]
+
+    @property
+    def recipe(self) -> str:
+        """Name of the method: the ablation, or plain Noisy Student."""
+        return self.ablation or "noisy-student"
+
+    @property
+    def run_name(self) -> str:
+        """Default name of the run folder."""
+        parts = (self.preset, self.ablation, f"seed{self.seed}" if self.seed else "")
+        return "-".join(part for part in parts if part)
+
+
+EXECUTION_ONLY = ("device", "workers", "data.cache_dir", "train.checkpoint_seconds")
+"""Keys that may differ when a run folder is continued."""
+
+
+def load_config(
+    source: str | Path | None = None,
+    *,
+    ablation: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Config:
+    """Resolve a configuration: defaults < TOML (with `extends`) < ablation < flags < `--set`.
+
+    Args:
+        source: name of a preset, path of a TOML file, or a run folder; None is the embedded default.
+        ablation: name of a table under `[ablations]` of the TOML.
+        overrides: dotted keys with values, from flags.
+        assignments: `section.key=value` texts; the value is TOML, or else plain text.
+
+    Raises:
+        ConfigError: unknown preset, key or ablation, or a value out of range; the nearest name is suggested.
+    """
+    values = _read_toml(str(source) if source is not None else "mnist5k")
+    ablations = values.pop("ablations", {})
+    if ablation is not None:
+        if ablation not in ablations:
+            raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, ablations)}")
+        values["ablation"] = ablation
+        _merge(values, ablations[ablation])
+    for key, value in (overrides or {}).items():
+        _assign(values, key, value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        _require(bool(equals), f"--set {assignment!r} is not of the form section.key=value")
+        _assign(values, key.strip(), _toml_value(text.strip()))
+    config: Config = _build(Config, values, "")
+    return config
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = resources.files("nsbench") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML that `load_config` reads back to an equal one."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested dictionary of the configuration, with lists for tuples."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys at which two `to_dict` dictionaries differ, but for `EXECUTION_ONLY`."""
+    keys: list[str] = []
+    for name in sorted({*one, *other}):
+        path, left, right = prefix + name, one.get(name), other.get(name)
+        if path in EXECUTION_ONLY or left == right:
+            continue
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            keys += differing_keys(left, right, path + ".")
+        else:
+            keys.append(path)
+    return keys
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of the known names, else the list of them."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _read_toml(source: str) -> dict[str, Any]:
+    path = Path(source)
+    if path.is_dir():
+        path = path / "config.toml"
+    if path.suffix == ".toml":
+        values = _parse(path)
+    elif source in presets():
+        with resources.as_file(resources.files("nsbench") / "presets" / f"{source}.toml") as preset:
+            values = _parse(preset)
+    else:
+        raise ConfigError(f"no preset, TOML file or run folder {source!r}{suggest(source, presets())}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    merged = _read_toml(str(base))
+    _merge(merged, values)
+    return merged
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is not TOML: {error}") from None
+
+
+def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        _require(isinstance(values, dict), f"--set {key}: {section!r} is not a section")
+    values[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    _require(isinstance(values, Mapping), f"[{where.rstrip('.')}] must be a section, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}
+    for key in values:
+        _require(key in known, f"unknown key {where + key!r}{suggest(key, known)}")
+    return kind(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check one value against its field's type: a dataclass, a tuple, a literal, a mapping or a scalar."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where + ".")
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), f"{where} must be a list, not {value!r}")
+        return tuple(_convert(typing.get_args(hint)[0], item, where) for item in value)
+    if origin is Literal:
+        known = typing.get_args(hint)
+        _require(value in known, f"{where} is {value!r}{suggest(str(value), known)}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = Mapping if origin not in (None, types.UnionType) else hint
+    right = isinstance(value, expected) and (hint is bool or not isinstance(value, bool))
+    _require(right, f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    return value

@@ -1,0 +1,1 @@
+"""Images with stable ids and classes; nothing here knows about models."""

@@ -1,0 +1,83 @@
+"""A set of images: ids that never change, pixels, and classes where they are known."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+
+from nsbench.files import fingerprint
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images of one size in memory.
+
+    Raises:
+        ValueError: lengths or dtypes disagree, or an id occurs twice.
+    """
+
+    name: str
+    """What the set is called in protocols and tables."""
+    ids: npt.NDArray[np.str_]
+    """[N] stable, unique ids."""
+    pixels: npt.NDArray[np.uint8]
+    """[N, H, W, 3]."""
+    labels: npt.NDArray[np.int64]
+    """[N] class indices; -1 where the class is not known."""
+    classes: tuple[str, ...]
+    """Class names by index."""
+
+    def __post_init__(self) -> None:
+        if not len(self.ids) == len(self.pixels) == len(self.labels):
+            raise ValueError(f"{self.name}: {len(self.ids)} ids, {len(self.pixels)} images, {len(self.labels)} labels")
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[-1] != 3:
+            raise ValueError(
+                f"{self.name}: pixels must be uint8 [N, H, W, 3], not {self.pixels.dtype} {self.pixels.shape}"
+            )
+        if len(np.unique(self.ids)) != len(self.ids):
+            raise ValueError(f"{self.name}: an id occurs twice")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: npt.NDArray[np.integer] | slice, name: str | None = None) -> ImageSet:
+        """The images at `rows`, in that order."""
+        return dataclasses.replace(
+            self, name=name or self.name, ids=self.ids[rows], pixels=self.pixels[rows], labels=self.labels[rows]
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits over ids, pixels and labels."""
+        return fingerprint(self.ids, self.pixels, self.labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoolTruth:
+    """What is known of the unlabelled pool. The engine never sees it; only the report does."""
+
+    ids: npt.NDArray[np.str_]
+    """[N] the pool's ids, in its order."""
+    labels: npt.NDArray[np.int64]
+    """[N] true classes; -1 for an image that shows none of them."""
+    sources: npt.NDArray[np.str_]
+    """[N] where each image comes from."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """One self-training problem: what to learn from, and what to measure on."""
+
+    name: str
+    title: str
+    """The data set's real name, for people."""
+    held_out: bool
+    """No image of `evaluation` was used to train or to choose."""
+    labelled: ImageSet
+    unlabelled: ImageSet
+    """Its labels are all -1."""
+    truth: PoolTruth
+    evaluation: dict[str, ImageSet]
+    """`val`, `natural-adversarial`, `complement`."""

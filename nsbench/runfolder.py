@@ -1,0 +1,141 @@
+"""The run folder: where every record of one run lies, who holds it, and which config it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nsbench.errors import ConfigError, DataError
+from nsbench.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+"""Version of `run.json` and of the folder's layout."""
+
+
+class RunFolder:
+    """Paths of one run. Making the object touches nothing on disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; it can be run again."""
+        return self.root / "config.toml"
+
+    @property
+    def run_json(self) -> Path:
+        """Schema, status, command line, versions, hardware, seed, data fingerprints."""
+        return self.root / "run.json"
+
+    @property
+    def results(self) -> Path:
+        """Every number that a rerun reproduces."""
+        return self.root / "results.csv"
+
+    @property
+    def costs(self) -> Path:
+        """Seconds, images/s and memory: same columns, but a rerun gives other numbers."""
+        return self.root / "costs.csv"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures as PNG files, described by `samples.json`."""
+        return self.root / "samples"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """Training curves, one JSON object a line."""
+        return self.root / "metrics.jsonl"
+
+    def generation(self, name: str) -> Path:
+        """Folder of generation `0`, `1`, ... or `control`."""
+        return self.root / (name if name == "control" else f"gen{name}")
+
+    def weights(self, name: str) -> Path:
+        return self.generation(name) / "model.safetensors"
+
+    def train_record(self, name: str) -> Path:
+        """Written last: its presence says that the generation is trained."""
+        return self.generation(name) / "train.json"
+
+    def train_state(self, name: str) -> Path:
+        return self.generation(name) / "train_state"
+
+    def labels(self, name: str) -> Path:
+        """Pseudo-labels and selection that generation `name` is trained on."""
+        return self.generation(name) / "labels"
+
+    def cell(self, name: str, eval_name: str, cell: str) -> Path:
+        """Predictions of one generation on one cell."""
+        return self.generation(name) / "evals" / eval_name / f"{cell}.npz"
+
+    def read_run(self) -> dict[str, Any]:
+        """Content of `run.json`.
+
+        Raises:
+            DataError: not a run folder, or one of another schema.
+        """
+        if not self.run_json.is_file():
+            raise DataError(f"{self.root} is not a run folder (no run.json); give the folder of a finished run")
+        record: dict[str, Any] = read_json(self.run_json)
+        if record.get("schema") != SCHEMA_VERSION:
+            raise DataError(
+                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; read it with the nsbench that wrote it"
+            )
+        return record
+
+    def write_run(self, record: dict[str, Any]) -> None:
+        write_json(self.run_json, {"schema": SCHEMA_VERSION, **record})
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for this process; a second one is refused with the first's host and process id.
+
+        The kernel drops the lock with the process, so a killed run leaves none behind.
+
+        Raises:
+            ConfigError: another process holds the folder, or it cannot be written.
+        """
+        path = self.root / ".lock"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"run folder {self.root} cannot be written ({error.strerror}); choose another with -o"
+            ) from None
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                stream.seek(0)
+                holder = json.loads(stream.read() or "{}")
+                raise ConfigError(
+                    f"run folder {self.root} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}; "
+                    "wait for it, or choose another with -o"
+                ) from None
+            stream.seek(0)
+            stream.truncate()
+            stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+            stream.flush()
+            yield
