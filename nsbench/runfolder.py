@@ -59,6 +59,16 @@ class RunFolder:
         return self.root / "samples"
 
     @property
+    def truth(self) -> Path:
+        """What is known of the unlabelled pool, for the report alone."""
+        return self.root / "pool_truth.npz"
+
+    @property
+    def total(self) -> Path:
+        """Wall time and memory of the command that finished the run."""
+        return self.root / "total.json"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.txt"
 
@@ -100,7 +110,7 @@ class RunFolder:
         record: dict[str, Any] = read_json(self.run_json)
         if record.get("schema") != SCHEMA_VERSION:
             raise DataError(
-                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; read it with the nsbench that wrote it"
+                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use the nsbench that wrote it"
             )
         return record
 
@@ -131,8 +141,8 @@ class RunFolder:
                 stream.seek(0)
                 holder = json.loads(stream.read() or "{}")
                 raise ConfigError(
-                    f"run folder {self.root} is in use by process {holder.get('pid', '?')} on {holder.get('host', '?')}; "
-                    "wait for it, or choose another with -o"
+                    f"run folder {self.root} is in use by process {holder.get('pid', '?')} on "
+                    f"{holder.get('host', '?')}; wait for it, or choose another with -o"
                 ) from None
             stream.seek(0)
             stream.truncate()

@@ -1,0 +1,191 @@
+"""The command line: options, exit codes, and nothing else. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from nsbench import __version__
+from nsbench.errors import NsbenchError, Stopped
+
+_INTERRUPTED = 130
+_RUN_OPTIONS = (
+    click.argument("config", required=False),
+    click.option("--generations", type=int, help="Students trained one after the other."),
+    click.option("--seed", type=int, help="Seed of the draw of labelled images and of training."),
+    click.option("--ablation", help="Name of an ablation of the preset, such as hard-labels."),
+    click.option("--evals", help="Comma-separated names of `nsbench ls evals`."),
+    click.option("-b", "--batch-size", type=int, help="Images of one forward pass in evaluation."),
+    click.option("-j", "--workers", type=int, help="Processes that read and augment images."),
+    click.option("--device", help="torch device; auto is CUDA where there is one."),
+    click.option("-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
+    click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder; default runs/<name>."),
+    click.option("--fresh", is_flag=True, help="Delete the run folder first."),
+    click.option("--dry-run", is_flag=True, help="Print the resolved config and the plan, and stop."),
+    click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True),
+)
+
+
+class _Commands(click.Group):
+    """Suggests the nearest command, and takes `--batch_size` for `--batch-size`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            from nsbench.config import suggest
+
+            raise click.UsageError(f"unknown command {args[0]!r}{suggest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nsbench")
+def cli() -> None:
+    """Noisy Student self-training behind a robustness benchmark harness.
+
+    Without arguments, train-and-eval runs the embedded default: 5,000 real digits, three generations, all five
+    robustness axes, a report.
+    """
+
+
+def _run_options(command: Any) -> Any:
+    for option in reversed(_RUN_OPTIONS):
+        command = option(command)
+    return command
+
+
+@cli.command("train-and-eval")
+@_run_options
+def train_and_eval(**options: Any) -> None:
+    """Train teacher and students, measure every generation, write the report.
+
+    CONFIG is a preset, a TOML file or a run folder. The same command again continues where it stopped.
+    """
+    _train(options, measure=True)
+
+
+@cli.command("train")
+@_run_options
+def train(**options: Any) -> None:
+    """Train teacher and students without measuring them."""
+    _train(options, measure=False)
+
+
+@cli.command("report")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of a comparison of several runs.")
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Rebuild tables and report from the records of RUNS; several runs are compared."""
+    from nsbench import pipeline
+    from nsbench.runfolder import RunFolder
+
+    folders = [RunFolder(run) for run in runs]
+    if len(folders) == 1:
+        if out is not None:
+            raise click.UsageError("-o is for a comparison of several runs; the report of one run lies in its folder")
+        click.echo(pipeline.rebuild(folders[0]))
+        return
+    from nsbench.report.page import write_comparison
+
+    for folder in folders:
+        pipeline.write_tables(folder)
+    click.echo(write_comparison(folders, out or Path("runs/comparison")))
+
+
+@cli.command("ls")
+@click.argument("what", type=click.Choice(["evals", "presets", "corruptions"]))
+def ls(what: str) -> None:
+    """List the names that options and configs take."""
+    from nsbench.config import presets
+
+    if what == "presets":
+        names = [(name, "") for name in presets()]
+    elif what == "evals":
+        from nsbench.evals import EVALS
+
+        names = [(name, evaluation.title) for name, evaluation in EVALS.items()]
+    else:
+        from nsbench.metrics import reference
+
+        names = [(name, "ImageNet-C") for name in reference.CORRUPTIONS]
+        names += [(name, "ImageNet-C, extra") for name in reference.EXTRA_CORRUPTIONS]
+        names += [(name, "ImageNet-P") for name in reference.PERTURBATIONS]
+        names += [(name, "ImageNet-P, extra") for name in reference.EXTRA_PERTURBATIONS]
+    for name, title in names:
+        click.echo(f"{name:24} {title}".rstrip())
+
+
+def _train(options: dict[str, Any], *, measure: bool) -> None:
+    from nsbench import pipeline
+    from nsbench.config import load_config, to_toml
+    from nsbench.runfolder import RunFolder
+
+    flags = {
+        "generations": options["generations"],
+        "seed": options["seed"],
+        "workers": options["workers"],
+        "device": options["device"],
+        "eval.batch_size": options["batch_size"],
+        "eval.evals": options["evals"].split(",") if options["evals"] else None,
+    }
+    config = load_config(
+        options["config"],
+        ablation=options["ablation"],
+        overrides={key: value for key, value in flags.items() if value is not None},
+        assignments=options["assignments"],
+    )
+    source = Path(options["config"] or "")
+    default = source if options["config"] and source.is_dir() else Path("runs") / config.run_name
+    folder = RunFolder(options["out"] or default)
+    if options["dry_run"]:
+        click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
+        return
+    if options["fresh"]:
+        pipeline.clear(folder)
+    worked = pipeline.train_and_eval(
+        config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
+    )
+    if not worked:
+        click.echo(f"everything in {folder.root} is done; nothing was written", err=True)
+    if measure:
+        from nsbench.report.summary import headline_table
+
+        click.echo(headline_table(folder))
+        click.echo(f"\nreport: {folder.report}")
+    else:
+        click.echo(f"weights: {folder.root}")
+
+
+def main() -> NoReturn:
+    """Entry point of `nsbench` and `python -m nsbench`."""
+    signal.signal(signal.SIGTERM, _stop)
+    arguments = [_kebab(word) for word in sys.argv[1:]]
+    try:
+        cli.main(args=arguments, prog_name="nsbench", standalone_mode=False)
+        sys.exit(0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        print("nsbench: interrupted; the same command continues", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except NsbenchError as error:
+        print(f"nsbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _stop(_number: int, _frame: Any) -> NoReturn:
+    raise Stopped("stopped by SIGTERM; run again to continue")
+
+
+def _kebab(word: str) -> str:
+    """`--batch_size=3` as `--batch-size=3`."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value

@@ -1,0 +1,189 @@
+"""From predictions of several generations on the same units to rows: values, intervals and paired differences.
+
+The resampling unit is the image (the video for ImageNet-P). One set of bootstrap weights, drawn from the number of
+units, serves every generation and cell, so that ratios and differences are bootstrapped jointly (Efron and
+Tibshirani 1993, chapters 13 and 15).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nsbench.evals.base import Records
+from nsbench.metrics.intervals import (
+    bootstrap_means,
+    bootstrap_p_value,
+    bootstrap_weights,
+    mcnemar_p_value,
+    percentile_interval,
+    resample_indices,
+    wilson_interval,
+)
+from nsbench.results import Row
+
+Floats = npt.NDArray[np.float64]
+Reference = Literal["gen0", "previous", "control"]
+
+_SEED = 0  # of the bootstrap; never the run's, so that intervals do not add to what a seed changes
+_TINY = 1e-12  # replicates closer together than this differ by rounding alone
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """What a row measures, whichever generation it is of."""
+
+    eval: str
+    metric: str
+    subset: str = "all"
+    level: str = ""
+    unit: str = "fraction"
+    higher_is_better: bool
+    protocol: str = ""
+    """What the eval's protocol does not say."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A number with its bootstrap replicates."""
+
+    draws: Floats
+    """[1 + B]: the measured value, then the replicates of all generations' common resamples."""
+    outcomes: npt.NDArray[np.bool_] | None = None
+    """[N], where the number is a plain proportion: it then gets Wilson's interval and McNemar's test."""
+
+    @property
+    def value(self) -> float:
+        return float(self.draws[0])
+
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the value."""
+        if self.outcomes is not None:
+            return wilson_interval(int(self.outcomes.sum()), len(self.outcomes))
+        return _percentiles(self.draws[1:])
+
+    def minus(self, other: Estimate) -> tuple[float, tuple[float, float], float]:
+        """Paired difference to another generation: value, 95 % interval and p value."""
+        deltas = self.draws - other.draws
+        deltas[np.abs(deltas) < _TINY] = 0
+        if self.outcomes is not None and other.outcomes is not None:
+            p_value = mcnemar_p_value(self.outcomes, other.outcomes)
+        else:
+            p_value = bootstrap_p_value(deltas[1:])
+        return float(deltas[0]), _percentiles(deltas[1:]), p_value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Panel:
+    """The units that every generation answered in every cell, in one order, with the weights that resample them.
+
+    A generation that lacks one of the cells is left out.
+    """
+
+    records: Records
+    cells: tuple[str, ...]
+    replicates: int
+
+    @functools.cached_property
+    def generations(self) -> tuple[str, ...]:
+        """Names of the measured generations; none where they have no unit in common."""
+        return self._complete if len(self.ids) else ()
+
+    @functools.cached_property
+    def ids(self) -> npt.NDArray[np.str_]:
+        """[N] ids common to all generations and cells, sorted: the order of the records does not matter."""
+        distinct: list[npt.NDArray[np.str_]] = [np.unique(ids) for ids in self._orders]
+        return functools.reduce(np.intersect1d, distinct) if distinct else np.empty(0, dtype=str)
+
+    @functools.cached_property
+    def weights(self) -> npt.NDArray[np.float32]:
+        """[B, N] of the bootstrap, the same for every generation, cell and eval of N units."""
+        return bootstrap_weights(len(self.ids), replicates=self.replicates, seed=_SEED)
+
+    def array(self, generation: str, name: str, cell: str = "", axis: int = 0) -> npt.NDArray[Any]:
+        """One array of a cell (the first, where none is named) over `ids`, units moved to its first axis."""
+        arrays = self.records[generation][cell or self.cells[0]]
+        for ids, rows in zip(self._orders, self._rows, strict=True):
+            if np.array_equal(ids, arrays["ids"]):
+                return np.moveaxis(arrays[name], axis, 0)[rows]
+        raise KeyError(f"{generation} is not part of this panel")
+
+    @functools.cached_property
+    def _complete(self) -> tuple[str, ...]:
+        return tuple(name for name, cells in self.records.items() if all(cell in cells for cell in self.cells))
+
+    @functools.cached_property
+    def _orders(self) -> list[npt.NDArray[np.str_]]:
+        """The different id arrays of all generations and cells; usually one."""
+        orders: list[npt.NDArray[np.str_]] = []
+        for ids in (self.records[name][cell]["ids"] for name in self._complete for cell in self.cells):
+            if not any(np.array_equal(ids, known) for known in orders):
+                orders.append(ids)
+        return orders
+
+    @functools.cached_property
+    def _rows(self) -> list[npt.NDArray[np.int64]]:
+        """Where `ids` stand in each of `_orders`."""
+        sorters = [np.argsort(ids) for ids in self._orders]
+        return [s[np.searchsorted(ids, self.ids, sorter=s)] for ids, s in zip(self._orders, sorters, strict=True)]
+
+    def means(self, outcomes: npt.NDArray[Any]) -> Floats:
+        """Column means [1 + B, K] of outcomes [N, K]: measured, then resampled with the common weights."""
+        values = outcomes.astype(np.float64)
+        return np.concatenate([values.mean(axis=0, keepdims=True), bootstrap_means(values, self.weights)])
+
+    def resampled(self, statistic: Callable[..., float], *columns: npt.NDArray[Any]) -> Estimate:
+        """A statistic of whole columns [N] that is no mean, recomputed on every resample.
+
+        A calibration error grows when units repeat, so the replicates are shifted to have their mean at the value;
+        the statistic lies in 0..1.
+        """
+        indices = resample_indices(len(self.ids), replicates=self.replicates, seed=_SEED)
+        value = statistic(*columns)
+        draws = np.array([statistic(*(column[rows] for column in columns)) for rows in indices], dtype=np.float64)
+        return Estimate(np.concatenate([[value], np.clip(draws - draws.mean() + value, 0, 1)]))
+
+    def proportion(self, quantity: Quantity, outcomes: Mapping[str, npt.NDArray[np.bool_]]) -> list[Row]:
+        """Rows of a share of units, from outcomes bool [N] by generation."""
+        estimates = {name: Estimate(self.means(hits[:, None])[:, 0], hits) for name, hits in outcomes.items()}
+        return self.rows(quantity, estimates)
+
+    def mean(self, quantity: Quantity, outcomes: Mapping[str, npt.NDArray[Any]]) -> list[Row]:
+        """Rows of a mean over units, from outcomes [N] by generation."""
+        return self.rows(quantity, {name: Estimate(self.means(row[:, None])[:, 0]) for name, row in outcomes.items()})
+
+    def rows(self, quantity: Quantity, estimates: Mapping[str, Estimate]) -> list[Row]:
+        """The value of each generation, followed by its paired differences."""
+        rows = []
+        for name, estimate in estimates.items():
+            row = functools.partial(Row, generation=name, n=len(self.ids), **dataclasses.asdict(quantity))
+            low, high = estimate.interval()
+            rows.append(row(value=estimate.value, ci_low=low, ci_high=high))
+            for versus, other in references(name, tuple(estimates)):
+                value, (low, high), p_value = estimate.minus(estimates[other])
+                rows.append(row(versus=versus, value=value, ci_low=low, ci_high=high, p_value=p_value))
+        return rows
+
+
+def references(name: str, generations: Sequence[str]) -> Iterator[tuple[Reference, str]]:
+    """What generation `name` is compared with, of those that were measured."""
+    if name != "0" and "0" in generations:
+        yield "gen0", "0"
+    if name != "control":
+        if (previous := str(int(name) - 1)) in generations:
+            yield "previous", previous
+        if "control" in generations:
+            yield "control", "control"
+
+
+def _percentiles(draws: Floats) -> tuple[float, float]:
+    """95 % percentile interval; nan where all replicates agree, which says nothing about the spread."""
+    known = draws[np.isfinite(draws)]
+    if len(known) == 0 or np.ptp(known) < _TINY:
+        return np.nan, np.nan
+    return percentile_interval(draws)

@@ -1,0 +1,103 @@
+"""The only inference loop: uint8 pixels to log-probabilities in fp32, shared by pseudo-labelling and evaluation.
+
+Every batch has one shape, so a prediction depends on the order of the images and the batch size alone
+(architecture rule 7), never on how many images follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nsbench.errors import DataError
+
+Device = torch.device | str
+T = TypeVar("T", bound=np.generic)
+
+
+def to_batch(pixels: npt.NDArray[np.uint8], device: Device) -> Tensor:
+    """Pixels uint8 [N, H, W, 3] as a float32 batch [N, 3, H, W] in [0, 1] on `device`."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+
+def batches(num_images: int, batch_size: int) -> Iterator[slice]:
+    """Slices of at most `batch_size` images; at least one, so that an empty set still shows a model's classes."""
+    for start in range(0, max(num_images, 1), batch_size):
+        yield slice(start, min(start + batch_size, num_images))
+
+
+def pad(array: npt.NDArray[T], length: int) -> npt.NDArray[T]:
+    """`array` [N, ...] with zeros behind it, [length, ...]."""
+    padded = np.zeros((length, *array.shape[1:]), dtype=array.dtype)
+    padded[: len(array)] = array
+    return padded
+
+
+def predict(
+    model: nn.Module, pixels: npt.NDArray[np.uint8], *, batch_size: int, device: Device
+) -> npt.NDArray[np.float32]:
+    """Log-probabilities of a model in eval mode, without gradients, in fp32 with TF32 and autocast off.
+
+    Args:
+        model: takes float32 [B, 3, H, W] in [0, 1], gives logits [B, C]; its mode is restored.
+        pixels: uint8 [N, H, W, 3].
+        batch_size: images of every forward pass; the last batch is filled up with black images that are cut off.
+        device: where the model is.
+
+    Returns:
+        float32 [N, C], natural logarithms.
+
+    Raises:
+        DataError: a logit is not finite.
+    """
+    parts = []
+    with evaluating(model, device), torch.inference_mode():
+        for rows in batches(len(pixels), batch_size):
+            part = pixels[rows]
+            logits = model(to_batch(pad(part, batch_size), device)).float()
+            parts.append(F.log_softmax(logits, dim=-1)[: len(part)].cpu())
+    log_probs = torch.cat(parts)
+    require_finite(log_probs)
+    array: npt.NDArray[np.float32] = log_probs.numpy()
+    return array
+
+
+def require_finite(logits: Tensor) -> None:
+    """Refuse logits or log-probabilities [N, C] with a value that is not finite.
+
+    Raises:
+        DataError: names how many of the N rows are affected, and the first of them.
+    """
+    broken = (~torch.isfinite(logits)).any(dim=-1).nonzero().flatten().tolist()
+    if broken:
+        raise DataError(
+            f"the model's logits are not finite for {len(broken)} of {len(logits)} images, first in row {broken[0]}; "
+            "check its weights, or train it again"
+        )
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module, device: Device) -> Iterator[None]:
+    """Eval mode and plain fp32 (no autocast, no TF32), each module's mode and the settings restored afterwards."""
+    training = [module for module in model.modules() if module.training]
+    cudnn: Any = torch.backends.cudnn  # its type does not show what is set per operation
+    backends = (torch.backends.cuda.matmul, cudnn.conv)
+    precisions = [backend.fp32_precision for backend in backends]
+    model.eval()
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(torch.device(device).type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, precisions, strict=True):
+            backend.fp32_precision = precision
+        for module in training:
+            module.training = True

@@ -1,0 +1,97 @@
+"""ImageNet-P: how often and how far predictions change along a clip (arXiv:1903.12261, section 4.2).
+
+The pairs of frames that are compared follow hendrycks/robustness ImageNet-P/test.py (flip_prob, ranking_dist).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nsbench.metrics.corruption import percent_of_baseline
+
+FloatArray = NDArray[np.float64]
+
+TOP = 5
+
+
+def is_noise_perturbation(name: str) -> bool:
+    """Whether the frames of this perturbation are independent draws, to be compared with frame 0.
+
+    The rule is the reference's: the name contains "noise" (gaussian_noise, shot_noise, speckle_noise).
+    """
+    return "noise" in name
+
+
+def flips_per_video(top1: ArrayLike, noise: bool, difficulty: int = 1) -> FloatArray:
+    """Fraction of compared frame pairs whose predicted class differs, one number a video.
+
+    Noise: frames 1..T-1 with frame 0, whatever the difficulty. Others: frame t with frame t - difficulty.
+
+    top1: [V, T] int, the predicted class of each frame.
+    Returns [V] float64 in 0..1.
+    Raises ValueError if top1 is not [V, T] or the clips are too short for one pair.
+    """
+    classes = np.asarray(top1)
+    if classes.ndim != 2:
+        raise ValueError(f"top1 must be [V, T], got {classes.shape}")
+    before, after = _frame_pairs(classes, noise, difficulty)
+    return np.asarray((before != after).mean(axis=1))
+
+
+def flip_probability(top1: ArrayLike, noise: bool, difficulty: int = 1) -> float:
+    """FP_p: the mean over videos of `flips_per_video` (arXiv:1903.12261, section 4.2).
+
+    top1: [V, T] int. Returns a fraction in 0..1; nan without a video.
+    Raises ValueError as `flips_per_video` does.
+    """
+    flips = flips_per_video(top1, noise, difficulty)
+    return float(flips.mean()) if flips.size else float("nan")
+
+
+def top5_distance_per_video(top5: ArrayLike, noise: bool, difficulty: int = 1) -> FloatArray:
+    """The unnormalised top-5 distance (uT5D), the mean over the same frame pairs as `flips_per_video`.
+
+    d = sum over i = 1..5 of |i - min(sigma_i, 6)|, where sigma_i is the rank in the later frame of the class
+    ranked i in the earlier one (hendrycks/robustness ImageNet-P/test.py, dist_top5). Ranks past the fifth all
+    count as 6, so the two ordered top-5 lists are enough. The distance is not symmetric.
+
+    top5: [V, T, 5] int, the ids of the five best classes of each frame, best first.
+    Returns [V] float64 in 0..15.
+    Raises ValueError if top5 is not [V, T, 5] or the clips are too short for one pair.
+    """
+    ids = np.asarray(top5)
+    if ids.ndim != 3 or ids.shape[2] != TOP:
+        raise ValueError(f"top5 must be [V, T, {TOP}], got {ids.shape}")
+    before, after = _frame_pairs(ids, noise, difficulty)
+    distance = np.zeros(after.shape[:2], dtype=np.int64)  # [V, pairs]
+    for rank in range(TOP):
+        found = before[:, :, rank, None] == after  # [V, pairs, 5]
+        later_rank = np.where(found.any(axis=2), found.argmax(axis=2), TOP)
+        distance += np.abs(rank - later_rank)
+    return np.asarray(distance.mean(axis=1))
+
+
+def flip_rate(fp: ArrayLike, baseline_fp: ArrayLike) -> FloatArray:
+    """FR_p = 100 * FP_p / FP_p^baseline; mFR is the mean over perturbations (arXiv:1903.12261, section 4.2).
+
+    fp, baseline_fp: [...] float in 0..1, broadcast against each other.
+    Returns [...] float64 in percent; nan where the baseline never flips. T5D is normalised in the same way.
+    Raises ValueError if the shapes do not broadcast.
+    """
+    return percent_of_baseline(fp, baseline_fp)
+
+
+def _frame_pairs(frames: NDArray[Any], noise: bool, difficulty: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The earlier and the later frame of every compared pair, broadcastable: [V, 1 or pairs, ...], [V, pairs, ...].
+
+    The reference walks `difficulty` interleaved chains; together they hold each pair (t - difficulty, t) once.
+    """
+    if difficulty < 1:
+        raise ValueError(f"difficulty must be at least 1, got {difficulty}")
+    step = 1 if noise else difficulty
+    if frames.shape[1] <= step:
+        raise ValueError(f"{frames.shape[1]} frames leave no pair to compare at step {step}")
+    return (frames[:, :1] if noise else frames[:, :-step]), frames[:, step:]

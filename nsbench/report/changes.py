@@ -1,0 +1,98 @@
+"""What got worse, before what got better: every difference whose interval leaves zero out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
+from nsbench.report.rows import NOT_EVALS, Rows, state_of
+from nsbench.report.words import (
+    VERSUS,
+    clean,
+    eval_short,
+    generation_label,
+    level_label,
+    metric_words,
+    plural,
+    subset_label,
+    unit_label,
+)
+
+FIRST = 12
+"""Lines shown before the reader unfolds the rest."""
+
+
+def change_section(rows: Rows, imagenet: bool) -> Section | None:
+    """Differences of the final generation first, those of the generations before in a fold."""
+    frame = rows.frame
+    frame = frame[(frame["versus"] != "") & ~frame["eval"].isin(NOT_EVALS) & (frame["generation"] != "control")]
+    differences = [row for row in frame.itertuples() if not math.isnan(row.ci_low)]
+    if not differences:
+        return None
+    by_state: dict[State, list[Any]] = {"better": [], "worse": [], "unclear": []}
+    for row in sorted(differences, key=lambda row: (-_strength(row), row.Index)):
+        by_state[state_of(row)].append(row)
+    expected = 0.025 * len(differences)
+    intro = (
+        f"Of {plural(len(differences), 'difference')} with an interval, "
+        f"{len(by_state['worse']):,} lie wholly on the bad side of zero and {len(by_state['better']):,} on the good side. "
+        f"If nothing at all had changed, chance alone would put about {max(expected, 1):.0f} on either side, "
+        "so look for many of one kind rather than at one.",
+    )
+    blocks: list[Block] = [*_tables(rows, by_state["worse"], "worse", imagenet)]
+    blocks += _tables(rows, by_state["better"], "better", imagenet)
+    return Section(id="changes", nav="Worse / better", title="What got worse, and what got better", intro=intro, blocks=tuple(blocks))
+
+
+def _strength(row: Any) -> float:
+    """Difference in half widths of its interval."""
+    half = (row.ci_high - row.ci_low) / 2
+    return abs(row.value) / half if half > 0 else math.inf
+
+
+def _tables(rows: Rows, found: list[Any], state: str, imagenet: bool) -> list[Block]:
+    if not found:
+        return [Text(parts=(f"Nothing got {state} by more than chance explains.",), css="none-found")]
+    final = [row for row in found if row.generation == rows.final and row.versus != "previous"]
+    first = final[:FIRST]
+    shown = {row.Index for row in first}
+    rest = [row for row in found if row.Index not in shown]
+    blocks: list[Block] = []
+    if first:
+        caption = f"What got {state}: {generation_label(rows.final)} against generation 0 and the control, clearest first"
+        blocks.append(_table(rows, first, f"{state}-first", caption, imagenet))
+    if rest:
+        title = f"{'All' if not first else 'The other'} {plural(len(rest), 'difference')} on the {'bad' if state == 'worse' else 'good'} side"
+        caption = f"What got {state}: all other differences, of every generation"
+        blocks.append(Fold(summary=title, blocks=(_table(rows, rest, f"{state}-rest", caption, imagenet),)))
+    return blocks
+
+
+def _table(rows: Rows, found: list[Any], id: str, caption: str, imagenet: bool) -> Table:
+    lines = []
+    for row in found:
+        words = VERSUS.get(row.versus, clean(row.versus))
+        number = rows.written(row)
+        lines.append(
+            TableRow(
+                head=_measure(row, imagenet),
+                note=number.note,
+                cells=(
+                    Cell(main=metric_words(row.metric).label),
+                    Cell(main=generation_label(row.generation)),
+                    Cell(main=words),
+                    Cell(main=number, css="change"),
+                    Cell(main=unit_label(row.metric, row.unit, True), css="unit-cell"),
+                    Cell(main=rows.p_value(row)),
+                ),
+            )
+        )
+    columns = ("Metric", "Generation", "Against", "Difference [95 %]", "Unit", "p")
+    return Table(id=id, caption=caption, corner="Where", columns=columns, groups=(RowGroup(rows=tuple(lines)),), css="changes")
+
+
+def _measure(row: Any, imagenet: bool) -> str:
+    subset = "" if row.subset == "all" else subset_label(row.subset)
+    level = level_label(row.eval, row.level)
+    return " · ".join(word for word in (eval_short(row.eval, imagenet), subset, level) if word)

@@ -1,0 +1,160 @@
+"""ImageNet-C and ImageNet-P: where the models break under noise, blur, weather and small movements."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from nsbench.report.model import Block, Chart, Fold, Number, Panel, RowGroup, Section, Series, Table
+from nsbench.report.rows import Key, Rows
+from nsbench.report.tables import generation_rows, generation_table, metric_group
+from nsbench.report.words import eval_title, generation_label, subset_label
+
+HEAT_STEPS = (5.0, 15.0, 30.0, 50.0)
+"""Distances from 100 at which a CE gets a stronger colour."""
+
+
+def corruption_section(rows: Rows, imagenet: bool) -> Section | None:
+    """Fifteen panels on one scale, then CE as a heat map, then the numbers behind the panels."""
+    if not rows.has("imagenet-c"):
+        return None
+    names = [name for name in rows.values("subset", eval="imagenet-c") if name != "all"]
+    levels = [level for level in rows.values("level", eval="imagenet-c") if level.isdigit()]
+    keys = {name: [(float(level), Key("imagenet-c", "error", name, level)) for level in levels] for name in names}
+    panels = [Panel(title=subset_label(name), series=rows.all_series(points)) for name, points in keys.items()]
+    blocks: list[Block | None] = []
+    if any(panel.series for panel in panels):
+        blocks.append(
+            Chart(
+                id="corruptions",
+                shape="lines",
+                title="Error by severity",
+                caption="Top-1 error in percent by severity, one panel a corruption, one scale for all. Lower is better.",
+                panels=tuple(panel for panel in panels if panel.series),
+                columns=5,
+                x_label="severity",
+                y_label="error %",
+                ticks=tuple((float(level), level) for level in levels),
+                sources=rows.sources(key for points in keys.values() for _, key in points),
+            )
+        )
+    blocks += [_heat_table(rows, names), _cell_table(rows, names, levels)]
+    return Section(
+        id="imagenet-c",
+        nav="Corruptions",
+        title=eval_title("imagenet-c", imagenet),
+        blocks=tuple(block for block in blocks if block),
+    )
+
+
+def _heat(number: Number) -> str:
+    """Colour class of a CE: how far from generation 0's 100, and on which side."""
+    if math.isnan(number.value):
+        return ""
+    steps = sum(abs(number.value - 100) >= step for step in HEAT_STEPS)
+    return f"heat {'good' if number.value < 100 else 'bad'}-{steps}" if steps else "heat"
+
+
+def _heat_table(rows: Rows, names: list[str]) -> Table | None:
+    lines = [
+        dataclasses.replace(
+            line,
+            cells=tuple(
+                dataclasses.replace(cell, css=_heat(cell.main)) if isinstance(cell.main, Number) else cell
+                for cell in line.cells
+            ),
+        )
+        for name in names
+        for line in generation_rows(rows, Key("imagenet-c", "CE", name, "mean"), subset_label(name))
+    ]
+    total = metric_group(rows, "", [(Key("imagenet-c", "mCE", level="mean"), "mean (mCE)")])
+    return generation_table(
+        rows,
+        (RowGroup(rows=tuple(lines)), total),
+        id="ce-table",
+        caption="Corruption error (CE) in percent of generation 0's error: below 100 is better than generation 0. "
+        "A dash: generation 0 makes too few errors for a ratio.",
+        corner="Corruption",
+    )
+
+
+def _cell_table(rows: Rows, names: list[str], levels: list[str]) -> Fold | None:
+    groups = []
+    for name in (*names, "all"):
+        keys = [(Key("imagenet-c", "error", name, level), f"severity {level}") for level in levels]
+        keys.append((Key("imagenet-c", "error", name, "mean"), "mean"))
+        groups.append(metric_group(rows, "all corruptions" if name == "all" else subset_label(name), keys))
+    table = generation_table(
+        rows,
+        groups,
+        id="cells-table",
+        caption="Top-1 error in percent by corruption and severity",
+        corner="Severity",
+        sortable=False,
+    )
+    return Fold(summary="The numbers behind the panels", blocks=(table,)) if table else None
+
+
+def perturbation_section(rows: Rows, imagenet: bool) -> Section | None:
+    """Flip probability of every perturbation as dots, and the table with FR and T5D."""
+    if not rows.has("imagenet-p"):
+        return None
+    names = [name for name in rows.values("subset", eval="imagenet-p") if name != "all"]
+    keys = [Key("imagenet-p", "flip_probability", name) for name in names]
+    blocks: list[Block] = []
+    series = [_dots(rows, generation, keys) for generation in rows.generations]
+    if any(series):
+        blocks.append(
+            Chart(
+                id="perturbations",
+                shape="dots",
+                title="Flip probability by perturbation",
+                caption="Share of neighbouring frames on which the prediction changes, in percent. Lower is better.",
+                panels=(Panel(title="", series=tuple(one for one in series if one)),),
+                columns=1,
+                x_label="flip probability %",
+                ticks=tuple((float(k), subset_label(name)) for k, name in enumerate(names)),
+                panel_height=0.36 * len(names) + 0.2,
+                sources=rows.sources(keys),
+            )
+        )
+    groups = [
+        metric_group(
+            rows,
+            title,
+            [(Key("imagenet-p", metric, name), "all" if name == "all" else subset_label(name)) for name in (*names, "all")],
+        )
+        for metric, title in (
+            ("flip_probability", "Flip probability"),
+            ("FR", "Flip rate, percent of generation 0's"),
+            ("T5D", "Top-5 distance, ranks"),
+        )
+    ]
+    table = generation_table(
+        rows,
+        groups,
+        id="flips-table",
+        caption="Flips by perturbation. Lower is better everywhere.",
+        corner="Perturbation",
+        sortable=False,
+    )
+    if table:
+        blocks.append(Fold(summary="The numbers: flip probability, flip rate, top-5 distance", blocks=(table,)))
+    return Section(
+        id="imagenet-p", nav="Perturbations", title=eval_title("imagenet-p", imagenet), blocks=tuple(blocks)
+    )
+
+
+def _dots(rows: Rows, generation: str, keys: list[Key]) -> Series | None:
+    """A row of dots lies along y: positions are y, values are x."""
+    series = rows.series(generation, [(float(k), key) for k, key in enumerate(keys)])
+    if series is None:
+        return None
+    return Series(
+        role=generation,
+        label=generation_label(generation),
+        x=series.y,
+        y=series.x,
+        low=series.low,
+        high=series.high,
+    )
