@@ -135,7 +135,7 @@ def _gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor,
     """Gradient [N, 3, H, W] of the summed cross-entropy, and the logits [N, C] it was taken of."""
     leaf = images.detach().float().clone().requires_grad_()
     logits = model(leaf).float()
-    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), leaf)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels.clone(), reduction="sum"), leaf)
     return gradient, logits.detach()
 
 

@@ -7,6 +7,7 @@ ImageNet-C/create_c and ImageNet-P/create_p.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from nsbench.corruptions import blur, digital, noise, perturbations, weather
 from nsbench.corruptions.constants import SEVERITIES, table_for
 from nsbench.corruptions.noise import Floats, Pixels
 from nsbench.corruptions.randomness import Generators, generators
+from nsbench.metrics.reference import CIFAR_P_PERTURBATIONS as CIFAR_PERTURBATIONS
+from nsbench.metrics.reference import CORRUPTIONS, EXTRA_CORRUPTIONS, EXTRA_PERTURBATIONS, PERTURBATIONS
 
 __all__ = [
     "CIFAR_PERTURBATIONS",
@@ -27,39 +30,6 @@ __all__ = [
     "corrupt",
     "perturbation_sequence",
 ]
-
-CORRUPTIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "frost",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
-PERTURBATIONS = (
-    "gaussian_noise",
-    "shot_noise",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "brightness",
-    "translate",
-    "rotate",
-    "tilt",
-    "scale",
-)
-CIFAR_PERTURBATIONS = tuple("spatter" if name == "snow" else name for name in PERTURBATIONS)
-EXTRA_PERTURBATIONS = ("speckle_noise", "gaussian_blur", "spatter", "shear")
 
 _FUNCTIONS: dict[str, Callable[[Pixels, Any, Generators], Floats | Pixels]] = {
     "gaussian_noise": noise.gaussian_noise,
@@ -97,6 +67,10 @@ _SEQUENCES: dict[str, perturbations.Perturbation] = {
     "gaussian_blur": perturbations.gaussian_blur,
     "spatter": perturbations.spatter,
     "shear": perturbations.shear,
+}
+_SHORTER = {
+    "motion_blur": perturbations.NUM_MOTION_FRAMES,
+    "translate": perturbations.NUM_TRANSLATE_FRAMES,
 }
 _DIFFICULTIES = {"gaussian_noise": 3, "shot_noise": 3, "speckle_noise": 3}  # every other perturbation has one
 _CHUNK_VALUES = 2**20  # float64 temporaries of 8 MB: they stay near the cache, and memory does not grow with N
@@ -165,16 +139,18 @@ def perturbation_sequence(
     if not 1 <= difficulty <= _DIFFICULTIES.get(name, 1):
         raise ValueError(f"{name} has difficulties 1 to {_DIFFICULTIES.get(name, 1)}, got {difficulty!r}")
     purpose = f"perturbation/{name}/{difficulty}"
-    films = []
+    num_frames = _SHORTER.get(name, perturbations.NUM_FRAMES)
+    films = np.empty((len(images), num_frames, *images.shape[1:]), dtype=np.uint8)
     for chunk in _chunks(images):
-        frames = _SEQUENCES[name](images[chunk], generators(seeds[chunk], purpose), difficulty)
-        films.append(np.stack(list(frames), axis=1))
-    return np.concatenate(films)
+        rngs = generators(seeds[chunk], purpose)
+        for frame, pixels in enumerate(_SEQUENCES[name](images[chunk], rngs, difficulty)):
+            films[chunk, frame] = pixels
+    return films
 
 
 def _chunks(images: Pixels) -> list[slice]:
-    """Cut the batch into slices of about _CHUNK_VALUES values; an empty batch is one empty slice."""
-    size = max(1, _CHUNK_VALUES // images[0].size) if len(images) else 1
+    """Cut the batch into slices of about _CHUNK_VALUES values."""
+    size = max(1, _CHUNK_VALUES // max(1, math.prod(images.shape[1:])))
     return [slice(start, start + size) for start in range(0, len(images), size)]
 
 

@@ -118,7 +118,10 @@ def quanta_to_bytes(quanta: Floats) -> Pixels:
 
 
 def zoom_blur(images: Pixels, steps: dict[str, Sequence[float]], _rngs: Generators) -> Floats:
-    """Average the image with itself enlarged by each factor of arange(start, stop, step)."""
+    """Average the image with itself enlarged by each factor of numpy.arange(start, stop, step).
+
+    numpy's own arange, as in the originals: rounding lets it reach some of the stops, 1.06 for one.
+    """
     count, height, width, channels = images.shape
     planes = images.transpose(1, 2, 0, 3).reshape(height, width, count * channels)
     unit = (planes / 255.0).astype(np.float32)

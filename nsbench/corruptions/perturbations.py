@@ -20,7 +20,7 @@ from nsbench.corruptions.weather import WATER, snowed, snowflakes, water, whiten
 
 Frames = Iterator[Pixels]
 Perturbation = Callable[[Pixels, Generators, int], Frames]
-NUM_FRAMES = 31
+NUM_FRAMES, NUM_MOTION_FRAMES, NUM_TRANSLATE_FRAMES = 31, 21, 16
 
 
 def gaussian_noise(images: Pixels, rngs: Generators, difficulty: int) -> Frames:
@@ -53,8 +53,8 @@ def speckle_noise(images: Pixels, rngs: Generators, difficulty: int) -> Frames:
 
 def motion_blur(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
     """Motion blur that turns by 9 degrees a frame, from -180 to 0: 21 frames."""
-    for frame in range(21):
-        yield directional_blur(images, 6, 1.8, [(frame - 20) * 9.0] * len(images))
+    for frame in range(NUM_MOTION_FRAMES):
+        yield directional_blur(images, 6, 1.8, [(frame - (NUM_MOTION_FRAMES - 1)) * 9.0] * len(images))
 
 
 def zoom_blur(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
@@ -88,7 +88,7 @@ def brightness(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
 
 def translate(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
     """Shift from 7 px left to 8 px right, black coming in: 16 frames."""
-    for frame in range(16):
+    for frame in range(NUM_TRANSLATE_FRAMES):
         yield affine(images, shift=frame - 7, resample=Image.Resampling.NEAREST)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -45,8 +44,8 @@ def load_task(config: DataConfig, seed: int) -> Task:
 
     Labelled: `labelled_per_class` digits a class. Unlabelled, in an order that tells nothing: MNIST digits in an uneven
     class mix (source `mnist`), scikit-learn's digits (`load_digits`), crops of photographs (`out-of-domain`); labels
-    all -1. Labelled, pool and evaluation
-    images are disjoint, the last also across folds. Evaluation digits are interleaved over the classes, so that any first n are nearly balanced.
+    all -1. Labelled, unlabelled and evaluation images are disjoint, the last also across folds. Evaluation digits are
+    interleaved over the classes, so that any first n are nearly balanced.
 
     Args:
         config: sizes of the parts; `eval_split` chooses `val` and the candidates, or `dev` for all three sets.
@@ -153,10 +152,10 @@ def make_split() -> dict[str, list[list[str]]]:
     digits = mnist_digits()
     rng = np.random.Generator(np.random.Philox(derive_seed("mnist5k", "split", SPLIT_SEED)))
     rows: dict[str, list[npt.NDArray[np.int64]]] = {part: [] for part in FIXED_PER_CLASS}
+    cuts = np.cumsum(list(FIXED_PER_CLASS.values()))
     for label in range(len(CLASSES)):
         order = rng.permutation(np.flatnonzero(digits.labels == label))
-        cuts = np.cumsum(list(FIXED_PER_CLASS.values()))
-        for part, drawn in zip(FIXED_PER_CLASS, np.split(order, cuts)[:-1], strict=True):
+        for part, drawn in zip(FIXED_PER_CLASS, np.split(order, cuts), strict=False):
             rows[part].append(np.sort(drawn))
     raw = digits.pixels[:, 2:30, 2:30, 0].reshape(len(digits), -1) / 255
     reference = np.concatenate(rows["reference"])
@@ -181,7 +180,8 @@ def read_split(path: Path = SPLIT_PATH) -> dict[str, list[str]]:
     Raises:
         DataError: the file is missing or not JSON.
     """
-    return {part: _interleave([line.split() for line in lines]) for part, lines in read_json(path).items()}
+    ranks = {part: itertools.zip_longest(*map(str.split, by_class)) for part, by_class in read_json(path).items()}
+    return {part: [key for keys in of_part for key in keys if key] for part, of_part in ranks.items()}
 
 
 def _draw_fold(
@@ -242,10 +242,6 @@ def _rows(images: ImageSet, keys: Iterable[str]) -> npt.NDArray[np.int64]:
         ) from None
 
 
-def _interleave(by_class: list[list[str]]) -> list[str]:
-    return [key for keys in itertools.zip_longest(*by_class) for key in keys if key is not None]
-
-
 def _sklearn_datasets() -> Any:
     try:
         import sklearn.datasets
@@ -256,4 +252,4 @@ def _sklearn_datasets() -> Any:
 
 if __name__ == "__main__":
     write_split()
-    sys.stdout.write(f"{SPLIT_PATH}\n")
+    print(SPLIT_PATH)

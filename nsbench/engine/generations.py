@@ -31,6 +31,13 @@ from nsbench.track import Curves, Progress
 CONTROL = "control"
 """The last student's architecture, noise, steps and batch size on the labelled images alone."""
 
+_SEEN_IN_PARTS = (
+    "steps", "teacher_steps", "labelled_batch", "teacher_batch", "unlabelled_ratio", "pseudo_labels", "temperature",
+    "on_labelled", "on_unlabelled",
+)  # fmt: skip
+"""Settings that act through the images, targets and batch sizes alone, which are in a generation's fingerprint anyway:
+so a generation 0 is the same record whatever becomes of the students."""
+
 
 def generation_names(config: Config) -> list[str]:
     """Generations in the order in which they are made."""
@@ -131,8 +138,10 @@ class Engine:
         seed = derive_seed(config.seed, "train", name)
         inputs = [value for part in parts for value in (part.pixels, part.targets, part.rows, part.batch, part.noised)]
         settings = to_dict(config)
-        settings["train"].pop("checkpoint_seconds")
-        made_by = (name, number, settings["models"], settings["train"], settings["noise"], config.threads, seed)
+        for key in ("checkpoint_seconds", *_SEEN_IN_PARTS):
+            settings["train"].pop(key, None)
+            settings["noise"].pop(key, None)
+        made_by = (dataclasses.asdict(config.model(number)), settings["train"], settings["noise"], config.threads, seed)
         return TrainingRun(
             generation=name,
             model=config.model(number),
@@ -141,7 +150,7 @@ class Engine:
             parts=parts,
             num_steps=num_steps,
             seed=seed,
-            fingerprint=fingerprint(made_by, *inputs),
+            fingerprint=fingerprint(made_by, num_steps, *inputs),
             state_folder=self.folder.train_state(name),
         )
 

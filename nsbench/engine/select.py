@@ -48,9 +48,9 @@ def select(labels: Path, out: Path, config: SelectConfig, *, num_classes: int, s
     exactly; which ones get the odd copy follows from a hash of (seed, key). A class without an image stays empty.
     """
     with duckdb.connect(config={"threads": "1"}) as connection:
-        answer = connection.execute(
+        answer = connection.sql(
             _SELECT,
-            {
+            params={
                 "labels": str(labels),
                 "min_confidence": float(np.float32(config.min_confidence)),
                 "per_class": config.per_class,

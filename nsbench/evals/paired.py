@@ -75,7 +75,7 @@ class Estimate:
             p_value = mcnemar_p_value(self.outcomes, other.outcomes)
         else:
             p_value = bootstrap_p_value(deltas[1:])
-        return float(deltas[0]), _percentiles(deltas[1:]), p_value
+        return float(deltas[0]), _percentiles(deltas[1:]), float(p_value)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 NUM_SEVERITIES = 5
+ROUNDING = 1e-6  # forgiven when fractions are told from percent
 
 FloatArray = NDArray[np.float64]
 
@@ -86,6 +87,6 @@ def _severities(errors: ArrayLike, name: str) -> FloatArray:
 
 def _fractions(errors: ArrayLike, name: str) -> FloatArray:
     array = np.asarray(errors, dtype=np.float64)
-    if bool(np.any((array < 0.0) | (array > 1.0))):
+    if bool(np.any((array < -ROUNDING) | (array > 1.0 + ROUNDING))):
         raise ValueError(f"{name} must be fractions in 0..1, not percent")
     return array

@@ -49,6 +49,8 @@ METRICS = {
     "mean_confidence": MetricWords("mean confidence"),
     "agreement": MetricWords("agreement with the labels before"),
     "threshold": MetricWords("confidence threshold", 2, percent=False),
+    "unique": MetricWords("images in the training set", 0),
+    "duplicates": MetricWords("copies added by the balance", 0),
     "predicted": MetricWords("predicted", 0),
     "kept_images": MetricWords("kept, unique", 0),
     "copies": MetricWords("kept, with copies", 0),
@@ -142,7 +144,7 @@ def unit_label(metric: str, unit: str, delta: bool) -> str:
     """What follows the shown number."""
     if unit == "percent" or (unit == "fraction" and metric_words(metric).percent):
         return "points" if delta else "%"
-    known = {"fraction": "", "count": "", "bytes": "GiB", "seconds": "s", "images_per_second": "images/s"}
+    known = {"fraction": "", "count": "", "bytes": "GiB", "seconds": "s"}
     return known.get(unit, clean(unit))
 
 

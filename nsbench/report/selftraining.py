@@ -1,0 +1,283 @@
+"""Health of the self-training: what the labels were worth, what the filter and the balance did, how training went."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from nsbench.report.model import Block, Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow
+from nsbench.report.rows import Key, Rows
+from nsbench.report.words import clean, generation_label, metric_words, subset_label
+
+_QUALITY = ("images", "kept", "accuracy", "kept_accuracy", "mean_confidence")
+_WHOLE = ("threshold", "agreement", "unique", "duplicates")
+MAX_POINTS = 300
+"""Points of a training curve; more are averaged in equal groups."""
+MAX_CLASSES = 30
+"""More classes than this are drawn ranked, without names."""
+
+
+def health_section(rows: Rows, costs: Rows, curves: pd.DataFrame) -> Section | None:
+    """Pseudo-labels, selection, training curves, costs; whatever of it is there."""
+    makers = [_source_table(rows), _whole_table(rows), _histograms(rows), _class_chart(rows), _class_table(rows)]
+    blocks: list[Block | None] = [*makers, *_curve_charts(curves), _cost_table(costs)]
+    found = tuple(block for block in blocks if block)
+    if not found:
+        return None
+    intro = "Generation g stands for the pseudo-labels that student g was trained on, given by the generation before it."
+    return Section(
+        id="self-training",
+        nav="Self-training",
+        title="Health of the self-training",
+        intro=(intro,) if any(makers) else (),
+        blocks=found,
+    )
+
+
+def _label_generations(rows: Rows) -> list[str]:
+    return sorted(rows.values("generation", eval="pseudo-labels"), key=lambda name: (not name.isdigit(), name))
+
+
+def _sources(rows: Rows) -> list[str]:
+    names = [name for name in rows.values("subset", eval="pseudo-labels") if not name.startswith("class:")]
+    return sorted(names, key=lambda name: name != "all")
+
+
+def _source_table(rows: Rows) -> Table | None:
+    groups = []
+    for source in _sources(rows):
+        lines = []
+        for generation in _label_generations(rows):
+            numbers = [rows.number(generation, Key("pseudo-labels", metric, source)) for metric in _QUALITY]
+            if any(numbers):
+                lines.append(TableRow(head=generation_label(generation), cells=tuple(Cell(main=n) for n in numbers)))
+        if lines:
+            title = "all sources" if source == "all" else f"source: {subset_label(source)}"
+            groups.append(RowGroup(title=title, rows=tuple(lines)))
+    if not groups:
+        return None
+    columns = tuple(f"{metric_words(m).label}{'' if m == 'images' else ', %'}" for m in _QUALITY)
+    return Table(
+        id="sources-table",
+        caption="Pseudo-labels by source of the image. Images without any class in them should not be kept; "
+        "they have no accuracy.",
+        corner="Labels for",
+        columns=columns,
+        groups=tuple(groups),
+        sortable=False,
+    )
+
+
+def _whole_table(rows: Rows) -> Table | None:
+    generations = _label_generations(rows)
+    lines = []
+    for metric in _WHOLE:
+        numbers = [rows.number(generation, Key("pseudo-labels", metric)) for generation in generations]
+        if any(numbers):
+            unit = next(number.unit for number in numbers if number)
+            lines.append(TableRow(head=metric_words(metric).label, unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
+    if not lines:
+        return None
+    return Table(
+        id="selection-table",
+        caption="Filter and balance: the threshold, agreement between teachers, and what the balance copied",
+        corner="Measure",
+        columns=tuple(generation_label(name) for name in generations),
+        groups=(RowGroup(rows=tuple(lines)),),
+        sortable=False,
+    )
+
+
+def _histograms(rows: Rows) -> Chart | None:
+    panels, keys = [], []
+    for generation in _label_generations(rows):
+        x, y = [], []
+        for level in rows.values("level", eval="pseudo-labels", metric="confidence_histogram"):
+            row = rows.raw(generation, Key("pseudo-labels", "confidence_histogram", level=level))
+            low, _, high = level.partition("-")
+            if row is not None and high:
+                x.append((float(low) + float(high)) / 2)
+                y.append(row.value)
+                keys.append(Key("pseudo-labels", "confidence_histogram", level=level))
+        limit = rows.raw(generation, Key("pseudo-labels", "threshold"))
+        if x:
+            series = Series(role=generation, label="images", x=tuple(x), y=tuple(y))
+            threshold = math.nan if limit is None else limit.value
+            panels.append(Panel(title=f"labels for {generation_label(generation)}", series=(series,), threshold=threshold))
+    if not panels:
+        return None
+    return Chart(
+        id="confidence",
+        shape="bars",
+        title="Confidence of the teacher",
+        caption="Unlabelled images by the teacher's largest probability; left of the dashed line they are dropped.",
+        panels=tuple(panels),
+        columns=max(3, min(4, len(panels))),
+        x_label="largest probability",
+        y_label="images",
+        ticks=((0.0, "0"), (0.5, "0.5"), (1.0, "1")),
+        panel_height=1.5,
+        sources=rows.sources(dict.fromkeys(keys)),
+    )
+
+
+_CLASS_METRICS = (("copies", "with copies"), ("kept_images", "kept, unique"), ("predicted", "predicted"))
+
+
+def _classes(rows: Rows) -> list[str]:
+    return [name for name in rows.values("subset", eval="pseudo-labels") if name.startswith("class:")]
+
+
+def _class_chart(rows: Rows) -> Chart | None:
+    names, panels = _classes(rows), []
+    many = len(names) > MAX_CLASSES
+    for generation in _label_generations(rows):
+        series = []
+        for metric, label in _CLASS_METRICS:
+            found = [rows.raw(generation, Key("pseudo-labels", metric, name)) for name in names]
+            values = [(k, row.value) for k, row in enumerate(found) if row is not None]
+            if many:
+                values = list(enumerate(sorted((value for _, value in values), reverse=True)))
+            if values:
+                x, y = zip(*values, strict=True)
+                series.append(Series(role=metric, label=label, x=tuple(map(float, x)), y=y))
+        if series:
+            panels.append(Panel(title=f"labels for {generation_label(generation)}", series=tuple(series)))
+    if not panels:
+        return None
+    order = " Each count is ranked by itself, largest class first." if many else ""
+    return Chart(
+        id="classes",
+        shape="bars",
+        title="Classes after filter and balance",
+        caption="Images a class: as predicted by the teacher, kept after filter and balance, and with the copies that "
+        "fill small classes up." + order,
+        panels=tuple(panels),
+        columns=max(2, min(3, len(panels))),
+        x_label="class, ranked" if many else "class",
+        y_label="images",
+        ticks=() if many else tuple((float(k), clean(subset_label(name), 12)) for k, name in enumerate(names)),
+        panel_height=1.6,
+        sources=rows.sources(Key("pseudo-labels", "copies", name) for name in names),
+    )
+
+
+def _class_table(rows: Rows) -> Fold | None:
+    names, generations = _classes(rows), _label_generations(rows)
+    columns = tuple(f"{generation_label(g)}: {label}" for g in generations for _, label in reversed(_CLASS_METRICS))
+    lines = [
+        TableRow(
+            head=subset_label(name),
+            cells=tuple(
+                Cell(main=rows.number(g, Key("pseudo-labels", metric, name)))
+                for g in generations
+                for metric, _ in reversed(_CLASS_METRICS)
+            ),
+        )
+        for name in names
+    ]
+    if not lines:
+        return None
+    table = Table(
+        id="classes-table",
+        caption="Images a class, as predicted, kept and copied",
+        corner="Class",
+        columns=columns,
+        groups=(RowGroup(rows=tuple(lines)),),
+    )
+    return Fold(summary="The numbers by class", blocks=(table,))
+
+
+_CURVES = (
+    ("loss_labelled", "loss, labelled images", False),
+    ("loss_unlabelled", "loss, pseudo-labelled images", False),
+    ("accuracy_labelled", "training accuracy, labelled", False),
+    ("lr", "learning rate", False),
+    ("images_per_second", "images/s", False),
+)
+
+
+def _curve_charts(curves: pd.DataFrame) -> list[Chart]:
+    if curves.empty:
+        return []
+    names = list(dict.fromkeys(curves["generation"]))
+    names.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
+    columns = [one for one in _CURVES if one[0] in curves]
+    if "loss" in curves and "loss_labelled" not in curves:
+        columns.insert(0, ("loss", "loss", False))
+    panels = []
+    for column, title, log in columns:
+        series = tuple(one for name in names if (one := _curve(curves, name, column)))
+        if series:
+            panels.append(Panel(title=title, series=series, log_y=log))
+    if not panels:
+        return []
+    chart = Chart(
+        id="training",
+        shape="lines",
+        title="Training",
+        caption="Training curves from metrics.jsonl. Losses under noise are not comparable with those without.",
+        panels=tuple(panels),
+        columns=3,
+        x_label="step",
+        share_y=False,
+        panel_height=1.6,
+    )
+    return [chart]
+
+
+def _curve(curves: pd.DataFrame, generation: str, column: str) -> Series | None:
+    part = curves.loc[curves["generation"] == generation, ["step", column]].dropna()
+    if part.empty:
+        return None
+    if len(part) > MAX_POINTS:
+        group = pd.RangeIndex(len(part)) * MAX_POINTS // len(part)
+        part = part.groupby(group).mean()
+    x, y = (tuple(float(value) for value in part[name]) for name in ("step", column))
+    return Series(role=generation, label=generation_label(generation), x=x, y=y)
+
+
+_STAGES = ("train", "label", "select", "evaluate", "total")
+
+
+def _cost_table(costs: Rows) -> Table | None:
+    frame = costs.frame
+    if frame.empty:
+        return None
+    generations = sorted(costs.values("generation"), key=_cost_place)
+    stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 3)
+    groups = []
+    for metric, title in (
+        ("seconds", "Time"),
+        ("images_per_second", "Throughput"),
+        ("peak_memory_bytes", "Peak memory"),
+    ):
+        lines = []
+        for stage in stages:
+            numbers = [costs.number(g, Key("cost", metric, stage)) for g in generations]
+            if any(numbers):
+                unit = next(number.unit for number in numbers if number)
+                lines.append(TableRow(head=_stage(stage), unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
+        if lines:
+            groups.append(RowGroup(title=title, rows=tuple(lines)))
+    if not groups:
+        return None
+    return Table(
+        id="costs-table",
+        caption="What it cost. From costs.csv: another run gives other numbers.",
+        corner="Stage",
+        columns=tuple("whole run" if g == "all" else generation_label(g) for g in generations),
+        groups=tuple(groups),
+        sortable=False,
+    )
+
+
+def _stage(name: str) -> str:
+    return clean(name)
+
+
+def _cost_place(generation: str) -> Any:
+    return (not generation.isdigit(), int(generation) if generation.isdigit() else 0, generation == "all")
+
