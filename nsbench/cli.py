@@ -174,7 +174,7 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except NsbenchError as error:
+    except (NsbenchError, Stopped) as error:
         print(f"nsbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 

@@ -29,7 +29,10 @@ class GateFailed(NsbenchError):
     exit_code = 4
 
 
-class Stopped(NsbenchError):
-    """SIGTERM arrived; the state is saved and the same command continues."""
+class Stopped(BaseException):
+    """SIGTERM arrived; the state is saved and the same command continues.
+
+    Like KeyboardInterrupt no `Exception`: what reads a damaged file must not take it for one.
+    """
 
     exit_code = 75

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -42,6 +43,7 @@ def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
         ConfigError: timm does not know the name or refuses an argument.
     """
     import timm
+    from timm.data.config import resolve_data_config
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
@@ -55,7 +57,8 @@ def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
         if not isinstance(getattr(net, "maxpool", None), nn.Module):
             raise ConfigError(f"models.stem_pool = false needs a ResNet with a max-pool; {config.name!r} has none")
         net.maxpool = nn.Identity()
-    return PixelModel(net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]).to(memory_format=torch.channels_last)
+    data: dict[str, Any] = resolve_data_config(model=net)
+    return PixelModel(net, data["mean"], data["std"]).to(memory_format=torch.channels_last)
 
 
 def num_parameters(model: nn.Module) -> int:

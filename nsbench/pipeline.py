@@ -31,7 +31,6 @@ from nsbench.track import Progress
 if TYPE_CHECKING:
     from nsbench.data.images import Task
     from nsbench.engine.generations import Engine
-    from nsbench.models import PixelModel
 
 _PACKAGES = ("torch", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-learn", "duckdb", "opencv-python")
 
@@ -88,8 +87,15 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
     _start(config, folder, task, argv, str(device))
     engine = Engine(config=config, task=task, folder=folder, device=device, progress=progress)
     for name, model in engine.run():
+        context = EvalContext(
+            model=model,
+            device=device,
+            config=config.eval,
+            sets=task.evaluation,
+            cache=cache_folder(config, folder),
+        )
         if measure:
-            evaluate(name, model, engine)
+            evaluate(name, context, engine)
     costs = {"seconds": time.time() - began, "peak_memory_bytes": _peak_memory()}
     if not folder.total.exists():
         write_json(folder.total, costs)
@@ -97,7 +103,7 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
         from nsbench.report.page import write_report
         from nsbench.samples import write_samples
 
-        write_samples(engine)
+        write_samples(engine, context)
         write_tables(folder)
         _finish(folder, measure)
         write_report(folder)
@@ -105,13 +111,10 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
         _finish(folder, measure)
 
 
-def evaluate(name: str, model: PixelModel, engine: Engine) -> None:
+def evaluate(name: str, context: EvalContext, engine: Engine) -> None:
     """Answer every cell of every eval with one generation; a cell whose record fits is left alone."""
     config, folder, sets = engine.config.eval, engine.folder, engine.task.evaluation
     weights = file_fingerprint(folder.weights(name))
-    context = EvalContext(
-        model=model, device=engine.device, config=config, sets=sets, cache=cache_folder(engine.config, folder)
-    )
     cells = [(EVALS[eval_name], cell) for eval_name in config.evals for cell in EVALS[eval_name].cells(config, sets)]
     with engine.progress.counter(f"evaluate {name}", len(cells), unit="cell") as counter:
         for evaluation, cell in cells:
@@ -199,17 +202,17 @@ def _cost_rows(folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, 
     """Seconds, images/s and memory of each stage; what a rerun does not reproduce."""
     rows = []
 
-    def add(generation: str, subset: str, metric: str, value: float, unit: str, better: bool = False) -> None:
+    def add(generation: str, subset: str, metric: str, value: float, unit: str) -> None:
         row = Row(
             generation=generation, eval="cost", subset=subset, metric=metric, value=value, n=1, unit=unit,
-            higher_is_better=better, protocol=run["hardware"]["device"],
+            higher_is_better=metric == "images_per_second", protocol=run["hardware"]["device"],
         )  # fmt: skip
         rows.append(row)
 
     for generation in run["generations_made"]:
         record = read_json(folder.train_record(generation))
         add(generation, "train", "seconds", record["seconds"], "seconds")
-        add(generation, "train", "images_per_second", record["images_per_second"], "images/s", better=True)
+        add(generation, "train", "images_per_second", record["images_per_second"], "images/s")
         add(generation, "train", "peak_memory_bytes", record["peak_memory_bytes"], "bytes")
         labels = folder.labels(generation) / "labels.json"
         if labels.is_file():

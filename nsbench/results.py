@@ -62,7 +62,7 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Row))
 """Column names of `results.csv` and `costs.csv`, in order."""
 
-_TEXT = tuple(field.name for field in dataclasses.fields(Row) if field.type in ("str", "Versus"))
+_FLOATS = ("value", "ci_low", "ci_high", "p_value")
 _KEY = ("run", "seed", "generation", "eval", "subset", "level", "metric", "versus")
 
 
@@ -93,15 +93,19 @@ def read_results(path: Path) -> pd.DataFrame:
         DataError: the file is missing, or its columns are not those of this schema.
     """
     try:
-        frame = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(_TEXT, str),
-            keep_default_na=False,
-            na_values={column: [""] for column in ("value", "ci_low", "ci_high", "p_value")},
-            float_precision="round_trip",
-        )
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for column in _FLOATS:
+            frame[column] = [float(text or "nan") for text in frame[column]]  # exact, unlike pandas' own parser
+        frame["n"] = frame["n"].astype(int)
+        frame["higher_is_better"] = frame["higher_is_better"].map({"True": True, "False": False}).astype(bool)
+    except KeyError:
+        raise DataError(_foreign(path)) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a results table ({error}); run `nsbench report` again") from None
     if tuple(frame.columns) != COLUMNS:
-        raise DataError(f"{path} is not a table of results schema {SCHEMA_VERSION}; rebuild it with `nsbench report`")
+        raise DataError(_foreign(path))
     return frame
+
+
+def _foreign(path: Path) -> str:
+    return f"{path} is not a table of results schema {SCHEMA_VERSION}; rebuild it with `nsbench report`"

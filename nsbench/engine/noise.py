@@ -64,7 +64,7 @@ def install_model_noise(model: PixelModel, config: ModelConfig) -> RowSwitch:
 
     timm's own linear decay of the rate over the blocks (rate * i / L, as in the official code) is kept.
     """
-    from timm.layers import DropPath
+    from timm.layers.drop import DropPath
 
     switch = RowSwitch()
     for parent in list(model.net.modules()):

@@ -12,13 +12,16 @@ from nsbench.config import TrainConfig
 from nsbench.errors import ConfigError
 
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Any timm optimizer by name; no weight decay on biases and normalisation.
 
     Raises:
         ConfigError: timm does not know the name.
     """
-    from timm.optim import create_optimizer_v2
+    from timm.optim._optim_factory import create_optimizer_v2
 
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -50,7 +53,7 @@ def weight_average(model: nn.Module, decay: float) -> AveragedModel:
     (official code, main.py). A decay of 0 follows the raw weights.
     """
 
-    def update(averages: list[Tensor], currents: list[Tensor], num_averaged: Tensor | int) -> None:
+    def update(averages: Tensors, currents: Tensors, num_averaged: Tensor | int) -> None:
         updates = float(num_averaged)
         weight = 1 - min(decay, (1 + updates) / (10 + updates))
         if averages[0].is_floating_point():

@@ -64,4 +64,5 @@ def select(labels: Path, out: Path, config: SelectConfig, *, num_classes: int, s
 
 def read_copies(path: Path) -> npt.NDArray[np.int64]:
     """Copies [N] of every image, in the labels' row order."""
-    return pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
+    copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
+    return copies

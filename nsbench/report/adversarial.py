@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from nsbench.report.model import Block, Chart, Panel, RowGroup, Section, Table
 from nsbench.report.rows import Key, Rows
-from nsbench.report.tables import generation_table, metric_group
+from nsbench.report.tables import generation_table, metric_group, switch_of
 from nsbench.report.words import eval_title, level_label, subset_label
+
+_BESIDE = {
+    "complement": ("complement", "Complement: the candidates that the reference classifier gets right."),
+    "clean-200": ("clean 200", "Clean 200: clean images of the same 200 classes."),
+}
+"""What stands beside the hard images: short name, and what it is."""
 
 
 def fgsm_section(rows: Rows, imagenet: bool) -> Section | None:
@@ -56,7 +62,7 @@ def _sweep(rows: Rows, levels: list[str]) -> Chart | None:
 def _fgsm_table(rows: Rows, levels: list[str]) -> Table | None:
     def group(metric: str, title: str) -> RowGroup:
         keys = [(Key("fgsm", metric, level=level), level_label("fgsm", level)) for level in levels]
-        return metric_group(rows, title, [*keys, (Key("fgsm", metric, level="mean"), "mean over ε > 0")])
+        return metric_group(rows, title, [*keys, (Key("fgsm", metric, level="mean"), "mean over ε > 0")], units=False)
 
     return generation_table(
         rows,
@@ -88,12 +94,13 @@ def _attack_table(rows: Rows) -> Table | None:
     ]
     return generation_table(
         rows,
-        (metric_group(rows, "", keys, ("gen0", "control")),),
+        (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
         id="attacks-table",
         caption="Top-1 accuracy in percent under stronger attacks. Far below FGSM at the same ε, FGSM alone overstates robustness.",
         corner="Attack",
         sortable=False,
         legend=True,
+        switch=switch_of(rows),
     )
 
 
@@ -102,18 +109,20 @@ def hard_section(rows: Rows, imagenet: bool) -> Section | None:
     if not rows.has("imagenet-a"):
         return None
     beside = [name for name in rows.values("subset", eval="imagenet-a") if name != "all"]
-    names = {"complement": "the candidates that the reference classifier gets right", "clean-200": "clean images of the same 200 classes"}
     keys = [(Key("imagenet-a", "top1"), "top-1, hard images")]
-    keys += [(Key("imagenet-a", "top1", name), f"top-1, {names.get(name, subset_label(name))}") for name in beside]
+    keys += [(Key("imagenet-a", "top1", name), f"top-1, {_BESIDE.get(name, (subset_label(name), ''))[0]}") for name in beside]
     keys += [(Key("imagenet-a", metric), "") for metric in ("RMS", "AURRA")]
     table = generation_table(
         rows,
-        (metric_group(rows, "", keys, ("gen0", "control")),),
+        (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
         id="hard-table",
-        caption="Hard images beside easy ones. RMS calibration error is better when low, the rest when high.",
+        caption=" ".join(
+            ["RMS calibration error is better when low, the rest when high.", *(_BESIDE[name][1] for name in beside if name in _BESIDE)]
+        ),
         corner="Measure",
         sortable=False,
         legend=True,
+        switch=switch_of(rows),
     )
     panels = [
         Panel(title=title, series=tuple(s for place, g in enumerate(rows.generations) if (s := rows.series(g, [(place, key)]))))

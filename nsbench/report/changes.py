@@ -8,7 +8,7 @@ from typing import Any
 from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
 from nsbench.report.rows import NOT_EVALS, Rows, state_of
 from nsbench.report.words import (
-    VERSUS,
+    SHORT_VERSUS,
     clean,
     eval_short,
     generation_label,
@@ -16,11 +16,15 @@ from nsbench.report.words import (
     metric_words,
     plural,
     subset_label,
-    unit_label,
 )
 
 FIRST = 12
 """Lines shown before the reader unfolds the rest."""
+
+MOST = 800
+"""Lines in a fold; a page of megabytes helps nobody."""
+
+_SIDE = {"worse": "bad", "better": "good"}
 
 
 def change_section(rows: Rows, imagenet: bool) -> Section | None:
@@ -57,42 +61,49 @@ def _tables(rows: Rows, found: list[Any], state: str, imagenet: bool) -> list[Bl
     final = [row for row in found if row.generation == rows.final and row.versus != "previous"]
     first = final[:FIRST]
     shown = {row.Index for row in first}
-    rest = [row for row in found if row.Index not in shown]
+    rest = [row for row in (found if state == "worse" else final) if row.Index not in shown][:MOST]
     blocks: list[Block] = []
+    against = f"{generation_label(rows.final)} against generation 0 and the control"
     if first:
-        caption = f"What got {state}: {generation_label(rows.final)} against generation 0 and the control, clearest first"
-        blocks.append(_table(rows, first, f"{state}-first", caption, imagenet))
+        blocks.append(_table(rows, first, f"{state}-first", f"What got {state}: {against}, clearest first", imagenet))
     if rest:
-        title = f"{'All' if not first else 'The other'} {plural(len(rest), 'difference')} on the {'bad' if state == 'worse' else 'good'} side"
-        caption = f"What got {state}: all other differences, of every generation"
+        scope = "every generation" if state == "worse" else against
+        title = f"{'The other ' if first else ''}{plural(len(rest), 'difference')} on the {_SIDE[state]} side, of {scope}"
+        caption = f"What got {state}: the other differences, of {scope}"
         blocks.append(Fold(summary=title, blocks=(_table(rows, rest, f"{state}-rest", caption, imagenet),)))
+    left = len(found) - len(first) - len(rest)
+    if left:
+        words = f"{plural(left, 'more difference')} on the {_SIDE[state]} side in results.csv."
+        blocks.append(Text(parts=(words,), css="note"))
     return blocks
 
 
 def _table(rows: Rows, found: list[Any], id: str, caption: str, imagenet: bool) -> Table:
     lines = []
+    several = len({row.generation for row in found}) > 1
     for row in found:
-        words = VERSUS.get(row.versus, clean(row.versus))
         number = rows.written(row)
         lines.append(
             TableRow(
                 head=_measure(row, imagenet),
+                unit=number.unit,
                 note=number.note,
                 cells=(
-                    Cell(main=metric_words(row.metric).label),
-                    Cell(main=generation_label(row.generation)),
-                    Cell(main=words),
+                    *((Cell(main=generation_label(row.generation)),) if several else ()),
+                    Cell(main=SHORT_VERSUS.get(row.versus, clean(row.versus)).removeprefix("vs ")),
                     Cell(main=number, css="change"),
-                    Cell(main=unit_label(row.metric, row.unit, True), css="unit-cell"),
                     Cell(main=rows.p_value(row)),
                 ),
             )
         )
-    columns = ("Metric", "Generation", "Against", "Difference [95 %]", "Unit", "p")
-    return Table(id=id, caption=caption, corner="Where", columns=columns, groups=(RowGroup(rows=tuple(lines)),), css="changes")
+    columns = (*(("Generation",) if several else ()), "Against", "Difference [95 %]", "p")
+    return Table(
+        id=id, caption=caption, corner="Measure", columns=columns, groups=(RowGroup(rows=tuple(lines)),), css="changes"
+    )
 
 
 def _measure(row: Any, imagenet: bool) -> str:
     subset = "" if row.subset == "all" else subset_label(row.subset)
     level = level_label(row.eval, row.level)
-    return " · ".join(word for word in (eval_short(row.eval, imagenet), subset, level) if word)
+    words = (eval_short(row.eval, imagenet), subset, level, metric_words(row.metric).label)
+    return " · ".join(word for word in words if word)

@@ -24,17 +24,25 @@ from nsbench.report.words import (
 def headline_words(key: Key, imagenet: bool) -> str:
     """Name of a headline measure inside a sentence."""
     short = eval_short(key.eval, imagenet)
+    words = {"top1": "top-1", "flip_probability": "flips"}.get(key.metric, metric_words(key.metric).label)
     if key.eval == "fgsm":
-        return "FGSM top-1 (mean over ε)"
-    if key.eval == "imagenet":
-        return f"{short if imagenet else short.lower()} top-1"
-    words = {"top1": "top-1", "error": "error"}.get(key.metric, metric_words(key.metric).label)
-    return f"{short} {words}" if imagenet else f"{short.lower().removesuffix('s') if key.metric != 'top1' else short.lower()} {words}"
+        return f"{short} {words} (mean over ε)"
+    if imagenet:
+        return f"{short} {words}"
+    return {
+        Key("imagenet-c", "error", level="mean"): "corruption error",
+        Key("imagenet-p", "flip_probability"): "flip probability",
+    }.get(key, f"{short.lower()} {words}")
 
 
 def title_words(key: Key, imagenet: bool) -> str:
     words = headline_words(key, imagenet)
     return words[0].upper() + words[1:]
+
+
+def panel_title(key: Key, imagenet: bool) -> str:
+    """Name of a headline measure where there is little room."""
+    return title_words(key, imagenet).split(" (")[0] + ", %"
 
 
 def subject(rows: Rows) -> str:
@@ -86,7 +94,7 @@ def _lead(rows: Rows, against: str, imagenet: bool, several: bool) -> Parts:
     if count["worse"]:
         body += f", worse on {count['worse']}"
     if count["unclear"]:
-        body += f", and cannot be told apart on {count['unclear']}"
+        body += f", and cannot be told apart from it on {count['unclear']}"
     if not count["better"]:
         verb = "worse than" if count["worse"] else "cannot be told apart from"
         number = count["worse"] or count["unclear"]
@@ -171,7 +179,7 @@ def _summary_head(key: Key) -> str:
     return ", ".join(words)
 
 
-def generation_section(rows: Rows, imagenet: bool) -> Section | None:
+def generation_section(rows: Rows, imagenet: bool, prefix: str = "") -> Section | None:
     """All generations beside one another, with every difference a switch away."""
     names = sorted({name for name in rows.frame["eval"] if name not in NOT_EVALS}, key=eval_rank)
     versus = [name for name, _ in switch_of(rows)]
@@ -182,7 +190,7 @@ def generation_section(rows: Rows, imagenet: bool) -> Section | None:
     table = generation_table(
         rows,
         groups,
-        id="generations-table",
+        id=f"{prefix}generations-table",
         caption="Every generation and the control. The best value of a line is bold.",
         corner="Measure",
         switch=switch_of(rows),
@@ -210,7 +218,7 @@ def _trends(rows: Rows, imagenet: bool) -> Chart | None:
         known = tuple(one for one in series if one)
         if known:
             used.append(key)
-            panels.append(Panel(title=f"{title_words(key, imagenet)}, %", series=known))
+            panels.append(Panel(title=panel_title(key, imagenet), series=known))
     if not panels or len(rows.generations) < 2:
         return None
     ticks = [(float(k), name if name.isdigit() else "ctrl") for k, name in enumerate(rows.generations)]

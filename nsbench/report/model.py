@@ -71,7 +71,6 @@ class Cell:
     main: Number | str | None = None
     deltas: tuple[Number, ...] = ()
     css: str = ""
-    show_interval: bool = True
 
     @property
     def sort(self) -> float | str:

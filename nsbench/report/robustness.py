@@ -65,9 +65,9 @@ def _heat_table(rows: Rows, names: list[str]) -> Table | None:
             ),
         )
         for name in names
-        for line in generation_rows(rows, Key("imagenet-c", "CE", name, "mean"), subset_label(name))
+        for line in generation_rows(rows, Key("imagenet-c", "CE", name, "mean"), subset_label(name), units=False)
     ]
-    total = metric_group(rows, "", [(Key("imagenet-c", "mCE", level="mean"), "mean (mCE)")])
+    total = metric_group(rows, "", [(Key("imagenet-c", "mCE", level="mean"), "mean (mCE)")], units=False)
     return generation_table(
         rows,
         (RowGroup(rows=tuple(lines)), total),
@@ -83,7 +83,7 @@ def _cell_table(rows: Rows, names: list[str], levels: list[str]) -> Fold | None:
     for name in (*names, "all"):
         keys = [(Key("imagenet-c", "error", name, level), f"severity {level}") for level in levels]
         keys.append((Key("imagenet-c", "error", name, "mean"), "mean"))
-        groups.append(metric_group(rows, "all corruptions" if name == "all" else subset_label(name), keys))
+        groups.append(metric_group(rows, "all corruptions" if name == "all" else subset_label(name), keys, units=False))
     table = generation_table(
         rows,
         groups,
@@ -123,10 +123,11 @@ def perturbation_section(rows: Rows, imagenet: bool) -> Section | None:
             rows,
             title,
             [(Key("imagenet-p", metric, name), "all" if name == "all" else subset_label(name)) for name in (*names, "all")],
+            units=False,
         )
         for metric, title in (
-            ("flip_probability", "Flip probability"),
-            ("FR", "Flip rate, percent of generation 0's"),
+            ("flip_probability", "Flip probability, %"),
+            ("FR", "Flip rate, % of generation 0's"),
             ("T5D", "Top-5 distance, ranks"),
         )
     ]

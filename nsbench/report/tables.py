@@ -21,7 +21,7 @@ def best_of(numbers: Iterable[Number], higher_is_better: bool) -> str:
 
 
 def generation_rows(
-    rows: Rows, key: Key, head: str, versus: Sequence[str] = (), *, mark_best: bool = False, interval: bool = True
+    rows: Rows, key: Key, head: str, versus: Sequence[str] = (), *, mark_best: bool = False, units: bool = True
 ) -> list[TableRow]:
     """One line for each protocol that the number was measured under; none where nobody measured it."""
     lines = []
@@ -32,19 +32,19 @@ def generation_rows(
         cells = []
         for generation in rows.generations:
             number = numbers.get(generation)
-            deltas = [rows.number(generation, key, name) for name in versus] if number else []
+            known = number is not None and not math.isnan(number.value)
+            deltas = [rows.number(generation, key, name) for name in versus] if known else []
             cells.append(
                 Cell(
                     main=number,
                     deltas=tuple(delta for delta in deltas if delta),
                     css="best" if number and best and number.text == best else "",
-                    show_interval=interval,
                 )
             )
         lines.append(
             TableRow(
                 head=head,
-                unit=next(iter(numbers.values())).unit,
+                unit=next(iter(numbers.values())).unit if units else "",
                 better=better_text(sample) if mark_best else "",
                 note=note if len(across) > 1 else 0,
                 cells=tuple(cells),

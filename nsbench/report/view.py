@@ -16,7 +16,7 @@ from nsbench.report.rows import Protocols, Rows
 from nsbench.report.selftraining import health_section
 from nsbench.report.words import clean, plural
 
-INTERVALS_OVER_IMAGES = "95 % intervals over test images"
+INTERVALS_OVER_IMAGES = "95 % intervals over images"
 INTERVALS_OVER_SEEDS = "95 % t intervals over seeds"
 
 

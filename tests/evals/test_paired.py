@@ -148,6 +148,13 @@ def test_undefined_numbers_stay_undefined() -> None:
         assert all(math.isnan(x) for x in (row.value, row.ci_low, row.ci_high, row.p_value))
 
 
+def test_rounding_is_no_difference() -> None:
+    draws = np.random.default_rng(3).random(REPLICATES + 1)
+    value, interval, p_value = Estimate(draws + 1e-15).minus(Estimate(draws))
+    assert value == 0
+    assert np.isnan([*interval, p_value]).all()
+
+
 def test_units_are_aligned_by_id_over_what_is_common() -> None:
     def cell(ids: list[str]) -> dict[str, np.ndarray]:
         return {"ids": np.array(ids), "value": np.array([int(key[1:]) for key in ids])}
@@ -191,4 +198,5 @@ def test_resampled_statistics_are_paired_and_centred() -> None:
     low, high = estimate.interval()
     assert estimate.value == gap(confidence, correct)
     assert low < estimate.value < high
+    assert estimate.draws[1:].mean() == pytest.approx(estimate.value)
     assert estimate.minus(panel.resampled(gap, confidence, correct))[0] == 0

@@ -70,6 +70,8 @@ def test_ece_by_hand() -> None:
     assert expected_calibration_error([0.5, 0.0, 0.9, 1.0], [0, 0, 1, 0], bins=2) == pytest.approx(0.35)
     assert expected_calibration_error([0.0], [True]) == 1.0
     assert expected_calibration_error([1.0, 1.0], [True, True]) == 0.0
+    # an edge belongs to the bin below it: .5 (right) and .6 (wrong) are apart, gaps .5 and .6; together .05
+    assert expected_calibration_error([0.5, 0.6], [1, 0], bins=2) == pytest.approx(0.55)
 
 
 def test_rms_by_hand() -> None:

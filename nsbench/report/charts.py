@@ -1,0 +1,273 @@
+"""matplotlib figures of the view model's charts. Nothing is decided here but ink on paper."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("agg")
+
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.patches import Patch  # noqa: E402
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
+
+from nsbench.report.model import Chart, Panel, Series  # noqa: E402
+from nsbench.report.palette import MARKERS, role_colour  # noqa: E402
+
+Colours = Mapping[str, tuple[str, str]]
+
+WIDTH = 10.4
+"""Inches of a figure as wide as the page."""
+NARROW = 6.4
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nsbench",
+    "pdf.fonttype": 42,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.parse_math": False,  # names from outside may hold dollar signs
+    "axes.unicode_minus": True,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.2,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.axisbelow": True,
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """matplotlib settings of the report; glyphs that the font lacks are the browser's business."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def draw(chart: Chart, colours: Colours) -> Figure:
+    """One figure, in the light colours; call it inside `drawing_style`."""
+    num = len(chart.panels)
+    columns = min(chart.columns, max(num, 1))
+    lines = math.ceil(num / columns)
+    width = NARROW if chart.narrow else WIDTH
+    top, bottom, gap = _top(chart), 0.46, 0.4 if chart.share_y and chart.ticks else 0.56
+    height = top + bottom + lines * chart.panel_height + (lines - 1) * gap
+    left = _left(chart)
+    between = 0.22 if chart.share_y else 0.5
+    figure = Figure(figsize=(width, height), facecolor="none")
+    each = (width - left - 0.12 - (columns - 1) * between) / columns
+    limits = _limits(chart)
+    for k, panel in enumerate(chart.panels):
+        row, column = divmod(k, columns)
+        x = left + column * (each + between)
+        y = bottom + (lines - 1 - row) * (chart.panel_height + gap)
+        axes = figure.add_axes((x / width, y / height, each / width, chart.panel_height / height))
+        _dress(axes, chart, panel, colours)
+        _PAINTERS[chart.shape](axes, chart, panel, colours)
+        outer = column == 0, k + columns >= num
+        _finish(axes, chart, panel, outer, limits)
+    _legend(figure, chart, colours, left / width, 1 - 0.04 / height)
+    return figure
+
+
+def _top(chart: Chart) -> float:
+    return (0.3 if _entries(chart) else 0.05) + (0.27 if any(panel.title for panel in chart.panels) else 0.08)
+
+
+def _left(chart: Chart) -> float:
+    if chart.shape == "dots":
+        return 0.25 + 0.075 * max((len(name) for _, name in chart.ticks), default=0)
+    return 0.62
+
+
+def _limits(chart: Chart) -> tuple[float, float] | None:
+    """The common scale of panels that share one."""
+    if not chart.share_y or chart.shape == "dots":
+        return None
+    ends = [end for panel in chart.panels for one in panel.series for end in (*one.y, *one.low, *one.high)]
+    known = [end for end in ends if math.isfinite(end)]
+    if not known:
+        return None
+    low, high = (0.0 if chart.y_zero else min(known)), max(known)
+    room = 0.05 * ((high - low) or 1.0)
+    return low - (room if chart.shape == "lines" else 0), high + room
+
+
+def _dress(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
+    ink, ink_2, grid, line = (colours[name][0] for name in ("ink", "ink-2", "grid", "line"))
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(line)
+    axes.tick_params(colors=ink_2, pad=3)
+    axes.xaxis.label.set_color(ink_2)
+    axes.yaxis.label.set_color(ink_2)
+    axes.grid(axis="x" if chart.shape == "dots" else "y", color=grid, linewidth=0.8)
+    if panel.title:
+        axes.set_title(panel.title, loc="left", color=ink, pad=5)
+
+
+def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
+    alone = all(len(one.x) == 1 for one in panel.series)
+    for k, one in enumerate(panel.series):
+        colour, style = role_colour(dict(colours), one.role), _line_style(one)
+        dense = len(one.x) > 40
+        marker = {} if dense else {"marker": _marker(one), "markeredgecolor": colours["surface"][0], "markeredgewidth": 0.7}
+        if alone:
+            _whiskers(axes, one, colour, vertical=True)
+            marker["markersize"] = 7.0
+        elif _has_band(one) and chart.symlog:
+            axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.14, linewidth=0)
+        axes.plot(
+            one.x, one.y, style, color=colour, zorder=3 + 0.01 * k, clip_on=False, linewidth=1.1 if dense else 1.6, **marker
+        )
+    if panel.log_y:
+        axes.set_yscale("log")
+
+
+def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
+    num = len(panel.series)
+    for k, one in enumerate(panel.series):
+        shift = (k - (num - 1) / 2) * 0.72 / max(num, 1)
+        moved = Series(
+            role=one.role, label=one.label, x=one.x, y=tuple(y + shift for y in one.y), low=one.low, high=one.high
+        )
+        colour = role_colour(dict(colours), one.role)
+        _whiskers(axes, moved, colour, vertical=False)
+        axes.plot(
+            moved.x,
+            moved.y,
+            linestyle="none",
+            marker=_marker(one),
+            color=colour,
+            markersize=5.2,
+            markeredgecolor=colours["surface"][0],
+            markeredgewidth=0.6,
+            zorder=3,
+            clip_on=False,
+        )
+    axes.set_ylim(len(chart.ticks) - 0.5, -0.5)
+    for position in range(1, len(chart.ticks)):
+        axes.axhline(position - 0.5, color=colours["grid"][0], linewidth=0.6, zorder=0)
+
+
+def _paint_bars(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
+    for one in panel.series:
+        colour = role_colour(dict(colours), one.role)
+        step = min((b - a for a, b in zip(one.x, one.x[1:], strict=False)), default=1.0)
+        if one.role == "predicted":
+            axes.plot(one.x, one.y, linestyle="none", marker="_", markersize=9, markeredgewidth=1.6, color=colour, zorder=4)
+        else:
+            wide = 0.86 if one.role != "kept_images" else 0.5
+            axes.bar(one.x, one.y, width=wide * step, color=colour, linewidth=0, zorder=2)
+    if math.isfinite(panel.threshold):
+        axes.axvline(panel.threshold, color=colours["worse"][0], linewidth=1.3, linestyle=(0, (4, 2)), zorder=5)
+
+
+_PAINTERS: dict[str, Any] = {"lines": _paint_lines, "dots": _paint_dots, "bars": _paint_bars}
+
+
+def _whiskers(axes: Axes, one: Series, colour: str, *, vertical: bool) -> None:
+    if one.low:
+        lines = axes.vlines if vertical else axes.hlines
+        lines(one.x if vertical else one.y, one.low, one.high, color=colour, linewidth=1.5, alpha=0.75, zorder=2)
+
+
+def _has_band(one: Series) -> bool:
+    return bool(one.low) and all(map(math.isfinite, (*one.low, *one.high)))
+
+
+def _marker(one: Series) -> str:
+    if one.role.isdigit():
+        return MARKERS[int(one.role) % len(MARKERS)]
+    return {"seed": "o", "mean": "D"}.get(one.role, "X")
+
+
+def _line_style(one: Series) -> Any:
+    return "-" if one.role.isdigit() else "--"
+
+
+def _finish(axes: Axes, chart: Chart, panel: Panel, outer: tuple[bool, bool], limits: tuple[float, float] | None) -> None:
+    first, last = outer
+    ticks = axes.yaxis if chart.shape == "dots" else axes.xaxis
+    if chart.symlog:
+        axes.set_xscale("symlog", base=2, linthresh=chart.symlog, linscale=1)
+        axes.xaxis.set_minor_locator(NullLocator())
+    if chart.ticks:
+        ticks.set_major_locator(FixedLocator([position for position, _ in chart.ticks]))
+        ticks.set_ticklabels([name if first or chart.shape != "dots" else "" for _, name in chart.ticks])
+        if chart.shape == "lines" and not chart.symlog:
+            positions = [position for position, _ in chart.ticks]
+            axes.set_xlim(min(positions) - 0.3, max(positions) + 0.3)
+    elif chart.shape == "lines":
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    if chart.shape != "dots" and not panel.log_y:
+        axes.yaxis.set_major_locator(MaxNLocator(4 if chart.panel_height < 2.2 else 6, steps=[1, 2, 2.5, 5, 10]))
+        axes.margins(y=0.08)
+    if limits is not None:
+        axes.set_ylim(*limits)
+        if not first:
+            axes.yaxis.set_major_formatter(NullFormatter())
+    if chart.shape == "dots":
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(chart.panels) > 1 else 8))
+        if chart.y_zero:
+            axes.set_xlim(left=0)
+    if last:
+        axes.set_xlabel(chart.x_label)
+    elif chart.share_y and chart.ticks and chart.shape != "dots":
+        axes.tick_params(labelbottom=False)
+    if first and chart.y_label:
+        axes.set_ylabel(chart.y_label)
+
+
+def _entries(chart: Chart) -> dict[str, Series]:
+    """One series a legend entry; a single one needs no legend."""
+    entries: dict[str, Series] = {}
+    for panel in chart.panels:
+        for one in panel.series:
+            entries.setdefault(one.label, one)
+    return entries if len(entries) > 1 else {}
+
+
+def _legend(figure: Figure, chart: Chart, colours: Colours, x: float, y: float) -> None:
+    entries = _entries(chart)
+    if not entries:
+        return
+    ordered = sorted(entries.values(), key=lambda one: (not one.role.isdigit(), int(one.role) if one.role.isdigit() else 0))
+    handles = [_handle(one, chart, role_colour(dict(colours), one.role), colours["surface"][0]) for one in ordered]
+    legend = figure.legend(
+        handles,
+        [one.label for one in ordered],
+        loc="upper left",
+        bbox_to_anchor=(x, y),
+        ncols=len(handles),
+        frameon=False,
+        borderaxespad=0,
+        borderpad=0,
+        handletextpad=0.5,
+        columnspacing=1.6,
+        fontsize=9,
+    )
+    for text in legend.get_texts():
+        text.set_color(colours["ink"][0])
+
+
+def _handle(one: Series, chart: Chart, colour: str, edge: str) -> Line2D | Patch:
+    if chart.shape == "bars" and one.role != "predicted":
+        return Patch(color=colour, linewidth=0)
+    marker = "_" if chart.shape == "bars" else _marker(one)
+    style = "none" if chart.shape != "lines" else _line_style(one)
+    edge = colour if marker == "_" else edge
+    return Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=6, markeredgecolor=edge, markeredgewidth=0.7)

@@ -1,0 +1,195 @@
+"""The page of several runs: what the method does, over seeds, and what each part of the recipe adds."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from nsbench.report.headlines import generation_section, make_cards, make_verdict, panel_title, title_words
+from nsbench.report.model import Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow, View
+from nsbench.report.pictures import picture_section
+from nsbench.report.provenance import reproduction_section
+from nsbench.report.rows import HEADLINES, Key, Protocols, Rows
+from nsbench.report.seeds import Gathered
+from nsbench.report.selftraining import health_section
+from nsbench.report.view import (
+    INTERVALS_OVER_IMAGES,
+    INTERVALS_OVER_SEEDS,
+    data_words,
+    evidence_sections,
+    is_imagenet,
+    note_all,
+    num_students,
+    status_badges,
+)
+from nsbench.report.words import clean, generation_label, plural, scale_of
+
+
+def build_comparison(gathered: Gathered) -> View:
+    """The page of several runs. Evidence is that of the main recipe; the others are set against it."""
+    protocols = Protocols()
+    runs = [records for group in gathered.runs.values() for records in group]
+    first, main = runs[0], gathered.main
+    rows = Rows(gathered.rows_of(main), protocols)
+    costs = Rows(gathered.rows_of(main, "costs"), protocols, table="costs")
+    imagenet, num_seeds = is_imagenet(first), len(gathered.runs[main])
+    verdict = make_verdict(rows, imagenet, data_words(first), num_seeds)
+    cards = make_cards(rows, imagenet)
+    evidence = evidence_sections(rows, imagenet)
+    sections = [
+        *evidence[:1],
+        recipe_section(gathered, protocols, imagenet),
+        seed_section(gathered, rows, protocols, imagenet),
+        *evidence[1:],
+        health_section(rows, costs, _mean_curves([records.curves for records in gathered.runs[main]])),
+        picture_section(first.samples, first.samples_folder),
+        reproduction_section(runs),
+    ]
+    everything = Rows(gathered.results, protocols)
+    note_all(everything)
+    kind = INTERVALS_OVER_SEEDS if num_seeds > 1 else INTERVALS_OVER_IMAGES
+    badge = "seed: " if num_seeds == 1 else "seeds: "
+    return View(
+        title=_title(gathered),
+        eyebrow=(clean(first.text("dataset_title") or first.text("dataset")), *_preset(first.text("preset"))),
+        badges=(*status_badges(runs), ("plain", f"{num_seeds} {badge}" + ", ".join(map(clean, gathered.seeds(main))))),
+        verdict=verdict,
+        cards=cards,
+        cards_note=f"Recipe {clean(main)}; {kind}; differences are paired within a seed.",
+        sections=tuple(section for section in sections if section),
+        protocols=protocols.listed(),
+        num_students=num_students(gathered.results),
+        interval_note=kind + ("" if num_seeds > 1 else f", seed {clean(first.text('seed'))}"),
+        footer="nsbench " + str((first.run.get("versions") or {}).get("nsbench", "")),
+    )
+
+
+def _preset(name: str) -> tuple[str, ...]:
+    return (f"preset {clean(name)}",) if name else ()
+
+
+def _title(gathered: Gathered) -> str:
+    parts = (f"{clean(name)}, {plural(len(group), 'seed')}" for name, group in gathered.runs.items())
+    return "; ".join(parts)
+
+
+def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: bool) -> Section | None:
+    """Every recipe's final generation, and its paired difference to the main one's."""
+    if len(gathered.runs) < 2:
+        return None
+    lines, dots = [], []
+    folds = []
+    for recipe, group in gathered.runs.items():
+        rows = Rows(gathered.rows_of(recipe), protocols)
+        against = Rows(_recipe_rows(gathered, recipe), protocols)
+        cells = []
+        for key in HEADLINES:
+            delta = against.number(rows.final, key, gathered.main)
+            cells.append(Cell(main=rows.number(rows.final, key), deltas=(delta,) if delta else ()))
+        head = f"{clean(recipe)}, {plural(len(group), 'seed')}"
+        lines.append(TableRow(head=head, cells=tuple(cells)))
+        dots.append((clean(recipe, 24), rows, rows.final, [Rows(_own_rows(gathered, r.text("name")), protocols) for r in group]))
+        section = generation_section(rows, imagenet, prefix=f"recipe{len(folds)}-") if folds or recipe != gathered.main else None
+        folds.append(Fold(summary=f"All generations of {clean(recipe)}", blocks=section.blocks[:1] if section else ()))
+    table = Table(
+        id="recipes-table",
+        caption=f"Final generation of each recipe; below each mean its paired difference to {clean(gathered.main)} over common seeds",
+        corner="Recipe",
+        columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
+        groups=(RowGroup(rows=tuple(lines)),),
+        legend=True,
+        sortable=False,
+    )
+    chart = _dots("recipes", "Recipes", "Final generation of each recipe: every seed, and the mean with its 95 % t interval.", dots, imagenet)
+    kept = tuple(fold for fold in folds if fold.blocks)
+    return Section(id="recipes", nav="Recipes", title="Recipe against recipe", blocks=(table, chart, *kept))
+
+
+def _recipe_rows(gathered: Gathered, recipe: str) -> pd.DataFrame:
+    frame = gathered.results
+    return frame[(frame["run"] == gathered.names[recipe]) & (frame["versus"] == gathered.main)]
+
+
+def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet: bool) -> Section | None:
+    """How far the seeds of the main recipe lie apart, and every run's own numbers."""
+    if sum(len(group) for group in gathered.runs.values()) < 2:
+        return None
+    group = gathered.runs[gathered.main]
+    singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
+    dots = [(generation_label(name), rows, name, singles) for name in rows.generations]
+    chart = _dots(
+        "seeds", "Seeds", f"Every seed of {clean(gathered.main)}, and the mean with its 95 % t interval.", dots, imagenet
+    )
+    lines = []
+    for recipe, members in gathered.runs.items():
+        for records in members:
+            own = Rows(_own_rows(gathered, records.text("name")), protocols)
+            cells = tuple(_seed_cell(own, key) for key in HEADLINES)
+            lines.append(TableRow(head=f"{clean(recipe)}, seed {clean(records.text('seed'))}", cells=cells))
+    table = Table(
+        id="seeds-table",
+        caption="Every run: its final generation, and below it the difference to its own control. "
+        "Intervals of single runs are over test images.",
+        corner="Run",
+        columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
+        groups=(RowGroup(rows=tuple(lines)),),
+        legend=True,
+    )
+    return Section(id="seeds", nav="Seeds", title="Seed by seed", blocks=(chart, table))
+
+
+def _own_rows(gathered: Gathered, name: str) -> pd.DataFrame:
+    return gathered.results[gathered.results["run"] == name]
+
+
+def _seed_cell(own: Rows, key: Key) -> Cell:
+    delta = own.number(own.final, key, "control")
+    return Cell(main=own.number(own.final, key), deltas=(delta,) if delta else ())
+
+
+def _dots(id: str, title: str, caption: str, lines: list[tuple[str, Rows, str, list[Rows]]], imagenet: bool) -> Chart:
+    """One panel a headline measure, one line a name, a dot a seed."""
+    panels = []
+    for key in HEADLINES:
+        places, values, means = [], [], []
+        for place, (_, rows, generation, singles) in enumerate(lines):
+            for single in singles:
+                row = single.raw(generation, key)
+                if row is not None and not math.isnan(row.value):
+                    places.append(float(place))
+                    values.append(row.value * scale_of(row.metric, row.unit))
+            mean = rows.series(generation, [(float(place), key)]) if len(singles) > 1 else None
+            if mean:
+                means.append(mean)
+        if not values:
+            continue
+        series = [Series(role="seed", label="one seed", x=tuple(values), y=tuple(places))]
+        if means:
+            series.append(_mean_series(means))
+        panels.append(Panel(title=panel_title(key, imagenet), series=tuple(series)))
+    return Chart(
+        id=id,
+        shape="dots",
+        title=title,
+        caption=caption,
+        panels=tuple(panels),
+        columns=5,
+        ticks=tuple((float(k), name) for k, (name, *_) in enumerate(lines)),
+        panel_height=0.34 * len(lines) + 0.3,
+        y_zero=False,
+    )
+
+
+def _mean_series(means: list[Series]) -> Series:
+    def joined(name: str) -> tuple[float, ...]:
+        return tuple(getattr(one, name)[0] for one in means)
+
+    return Series(role="mean", label="mean", x=joined("y"), y=joined("x"), low=joined("low"), high=joined("high"))
+
+
+def _mean_curves(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    known = [frame for frame in frames if len(frame)]
+    if not known:
+        return pd.DataFrame()
+    return pd.concat(known).groupby(["generation", "step"], as_index=False, sort=True).mean(numeric_only=True)

@@ -1,0 +1,142 @@
+"""Writes `report.html`, one self-contained file, and `figures/`, from the records of one run or of several."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup, escape
+
+from nsbench.files import write_text
+from nsbench.report import model
+from nsbench.report.palette import palette
+from nsbench.report.records import read_records
+from nsbench.report.view import build_view
+from nsbench.results import COLUMNS, write_results
+from nsbench.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from nsbench.report.model import View
+
+MAX_EMBEDDED = 600_000
+"""Largest table, packed, that the page of several runs carries whole, in bytes of its link."""
+
+_TEMPLATES = resources.files("nsbench.report") / "templates"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Download:
+    """A table inside the page, as a link that works without JavaScript."""
+
+    name: str
+    num_rows: int
+    num_embedded: int
+    uri: str
+
+    @classmethod
+    def of(cls, name: str, frame: pd.DataFrame, num_shown: int | None = None) -> Download:
+        """The table, or its first `num_shown` rows where the whole would make the page too large."""
+        uri, num = _data_uri(frame), len(frame)
+        if num_shown is not None and len(uri) > MAX_EMBEDDED:
+            uri, num = _data_uri(frame.iloc[:num_shown]), num_shown
+        return cls(name=name, num_rows=len(frame), num_embedded=num, uri=uri)
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write the report of one run into its folder, and return the page's path.
+
+    Raises:
+        DataError: not a run folder, or its results are missing, empty or unreadable.
+    """
+    records = read_records(folder)
+    view = build_view(records)
+    downloads = [Download.of("results", records.results), Download.of("costs", records.costs)]
+    return _write(view, folder.root, downloads)
+
+
+def write_comparison(folders: Sequence[RunFolder], out: Path) -> Path:
+    """Write the report of several runs, seeds or recipes, into `out`: the page, `results.csv`, `costs.csv`, `figures/`.
+
+    Raises:
+        ConfigError: runs that must not be put side by side: another data set, preset or protocol, or a seed twice.
+        DataError: a folder is no run folder, or its results are missing.
+    """
+    from nsbench.report.comparison import build_comparison
+    from nsbench.report.seeds import gather
+
+    gathered = gather([read_records(folder) for folder in folders])
+    view = build_comparison(gathered)
+    downloads = [Download.of("results", gathered.results, gathered.num_shown), Download.of("costs", gathered.costs)]
+    write_results(out / "results.csv", gathered.results)
+    write_results(out / "costs.csv", gathered.costs)
+    return _write(view, out, downloads)
+
+
+def _write(view: View, root: Path, downloads: Sequence[Download]) -> Path:
+    colours = palette(view.num_students)
+    figures = _figures(view, root / "figures", colours)
+    path = root / "report.html"
+    write_text(path, render(view, figures, downloads, colours))
+    return path
+
+
+def _figures(view: View, folder: Path, colours: dict[str, tuple[str, str]]) -> dict[str, Markup]:
+    """Draw every chart once: into the page, and as files."""
+    from nsbench.report.charts import draw, drawing_style
+    from nsbench.report.svg import inline_svg, svg_text, write_figure
+
+    inlined = {}
+    with drawing_style():
+        for section in view.sections:
+            for chart in model.charts(section.blocks):
+                figure = draw(chart, colours)
+                text = svg_text(figure)
+                write_figure(figure, text, folder, chart.id)
+                label = str(escape(f"{chart.title}. {chart.caption}"))
+                inlined[chart.id] = Markup(inline_svg(text, chart.id, label, colours))
+    return inlined
+
+
+def render(
+    view: View,
+    figures: Mapping[str, Markup],
+    downloads: Sequence[Download],
+    colours: Mapping[str, tuple[str, str]],
+) -> str:
+    """The page as text. Everything that is no figure is escaped by the template."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    script = _template("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        view=view,
+        figures=figures,
+        downloads=[download for download in downloads if download.num_rows],
+        colours=colours,
+        style=Markup(_template("style.css")),
+        script=Markup(script),
+        script_hash=digest,
+    )
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _data_uri(frame: pd.DataFrame) -> str:
+    """The table as a gzipped CSV in a link that works without JavaScript."""
+    buffer = io.StringIO()
+    frame.to_csv(buffer, index=False, columns=list(COLUMNS), lineterminator="\n")
+    packed = gzip.compress(buffer.getvalue().encode(), compresslevel=9, mtime=0)
+    return "data:application/gzip;base64," + base64.b64encode(packed).decode("ascii")

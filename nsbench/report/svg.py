@@ -1,0 +1,50 @@
+"""A figure as SVG inside the page, and as SVG, PDF and PNG files for papers."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from nsbench.files import write_atomic
+
+_NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
+_PDF_METADATA = {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}
+
+
+def svg_text(figure: Figure) -> str:
+    """The figure as a standalone SVG file; the same figure gives the same bytes."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NO_METADATA, transparent=True)
+    return buffer.getvalue()
+
+
+def inline_svg(text: str, prefix: str, label: str, colours: Mapping[str, tuple[str, str]]) -> str:
+    """SVG text made fit for a page: no prolog, ids of its own, colours as CSS variables, a name for screen readers."""
+    body = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    variables = {light: f"var(--{name})" for name, (light, _) in reversed(colours.items())}
+
+    def own(tag: re.Match[str]) -> str:
+        """Attributes alone are rewritten, never what is written between tags."""
+        new = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}-\1"', tag.group())
+        new = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}-\1)", new)
+        new = re.sub(r'(?:xlink:)?href="#([^"]*)"', rf'href="#{prefix}-\1"', new)
+        return re.sub(r"#[0-9a-f]{6}\b", lambda found: variables.get(found.group(), found.group()), new)
+
+    body = re.sub(r"<[^>]*>", own, body)
+    head, rest = body.split(">", 1)
+    box = re.search(r'viewBox="([^"]*)"', head)
+    kept = f' viewBox="{box.group(1)}"' if box else ""
+    return f'<svg{kept} role="img" aria-label="{label}">' + re.sub(r"\n\s*", "\n", rest).strip()
+
+
+def write_figure(figure: Figure, svg: str, folder: Path, name: str) -> None:
+    """`name`.svg, .pdf and .png; the last two on white."""
+    write_atomic(folder / f"{name}.svg", svg.encode())
+    for kind, options in (("pdf", {"metadata": _PDF_METADATA}), ("png", {"dpi": 160, "metadata": {"Software": None}})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, facecolor="white", **options)  # type: ignore[arg-type]
+        write_atomic(folder / f"{name}.{kind}", buffer.getvalue())

@@ -1,0 +1,87 @@
+"""Who holds a run folder, and what is none."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nsbench.errors import ConfigError, DataError
+from nsbench.files import write_json
+from nsbench.runfolder import SCHEMA_VERSION, RunFolder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from nsbench.runfolder import RunFolder
+with RunFolder(Path(sys.argv[1])).locked():
+    print("held", flush=True)
+    time.sleep(120)
+"""
+
+
+def test_paths_lie_in_the_folder_and_making_it_touches_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    assert folder.generation("0") == folder.root / "gen0"
+    assert folder.weights("12") == folder.root / "gen12" / "model.safetensors"
+    assert folder.train_record("control") == folder.root / "control" / "train.json"
+    assert folder.cell("1", "imagenet-c", "fog-3") == folder.root / "gen1" / "evals" / "imagenet-c" / "fog-3.npz"
+    assert not folder.root.exists()
+
+
+def test_run_record_round_trip(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_run({"seed": 3, "argv": ["nsbench", "ü"]})
+    assert folder.read_run() == {"schema": SCHEMA_VERSION, "seed": 3, "argv": ["nsbench", "ü"]}
+
+
+def test_what_is_no_run_folder_of_this_schema_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(DataError, match="not a run folder"):
+        folder.read_run()
+    write_json(folder.run_json, {"schema": SCHEMA_VERSION + 1})
+    with pytest.raises(DataError, match=f"schema {SCHEMA_VERSION + 1}"):
+        folder.read_run()
+    write_json(folder.run_json, {})
+    with pytest.raises(DataError, match="schema None"):
+        folder.read_run()
+    folder.run_json.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"run\.json"):
+        folder.read_run()
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder.root)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(ConfigError, match=rf"process {holder.pid} on {socket.gethostname()}"), folder.locked():
+                pytest.fail("two processes hold one folder")
+        finally:
+            os.kill(holder.pid, signal.SIGKILL)
+            holder.wait()
+    with folder.locked():
+        pass
+
+
+def test_the_lock_is_free_after_the_block_and_after_an_error(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(ZeroDivisionError), folder.locked():
+        _ = 1 / 0
+    for _ in range(2):
+        with folder.locked(), pytest.raises(ConfigError, match=f"process {os.getpid()} "), folder.locked():
+            pytest.fail("the folder is held twice")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be written") as caught, RunFolder(tmp_path / "file" / "run").locked():
+        pytest.fail("a file holds a folder")
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
