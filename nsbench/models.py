@@ -57,7 +57,7 @@ def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
         if not isinstance(getattr(net, "maxpool", None), nn.Module):
             raise ConfigError(f"models.stem_pool = false needs a ResNet with a max-pool; {config.name!r} has none")
         net.maxpool = nn.Identity()
-    data: dict[str, Any] = resolve_data_config(model=net)
+    data: dict[str, Any] = resolve_data_config(model=net)  # type: ignore[no-untyped-call]
     return PixelModel(net, data["mean"], data["std"]).to(memory_format=torch.channels_last)
 
 

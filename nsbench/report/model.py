@@ -73,10 +73,10 @@ class Cell:
     css: str = ""
 
     @property
-    def sort(self) -> float | str:
+    def sort(self) -> str:
         """What a click on the column's head sorts by."""
         if isinstance(self.main, Number):
-            return "" if math.isnan(self.main.value) else self.main.value
+            return "" if math.isnan(self.main.value) else f"{self.main.value:.5g}"
         return self.main or ""
 
     @property

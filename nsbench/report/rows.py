@@ -192,10 +192,10 @@ def _hint(row: Any, interval: str, note: int) -> str:
     words = [f"n = {row.n:,} {unit}" if row.eval != "cost" else ""]
     if row.versus:
         words.insert(0, SHORT_VERSUS.get(row.versus, f"vs {clean(row.versus)}"))
-    if interval:
-        words.append(f"95 % interval {interval}")
-    elif math.isnan(row.value):
+    if math.isnan(row.value):
         words.append("too little data")
+    elif not interval and row.unit != "count" and row.eval != "cost":
+        words.append("no interval")
     if row.versus and not math.isnan(row.p_value):
         words.append(f"p {p_text(row.p_value)}")
     if row.seed:

@@ -80,14 +80,21 @@ def gather(runs: Sequence[Records]) -> Gathered:
             over.append(group[0].results)
         if name != recipes[0]:
             over.append(_against(by_recipe[recipes[0]], group, labels[name], recipes[0]))
-    shown = [*over, *(frame[_is_headline(frame)] for frame in single)]
-    results = _stack([*shown, *(frame[~_is_headline(frame)] for frame in single)])
+    main, others = over[0], over[1:]
+    first = [main, *(frame[_is_summary(frame)] for frame in others), *(frame[_is_headline(frame)] for frame in single)]
+    rest = [*(frame[~_is_summary(frame)] for frame in others), *(frame[~_is_headline(frame)] for frame in single)]
     return Gathered(
-        runs=by_recipe, names=labels, results=results, costs=_stack(costs), num_shown=sum(map(len, shown))
+        runs=by_recipe, names=labels, results=_stack([*first, *rest]), costs=_stack(costs), num_shown=sum(map(len, first))
     )
 
 
+def _is_summary(frame: pd.DataFrame) -> pd.Series[bool]:
+    """What the page shows of the recipes that are not the main one."""
+    return (frame["subset"] == "all") | ~frame["eval"].isin(["imagenet-c", "imagenet-p", "pseudo-labels"])
+
+
 def _is_headline(frame: pd.DataFrame) -> Any:
+    """What the page shows of a run that is one seed of several."""
     keys = frame[["eval", "metric", "subset", "level"]].itertuples(index=False, name=None)
     return np.array([key in HEADLINES for key in keys], dtype=bool)
 

@@ -26,7 +26,7 @@ def headline_table(folder: RunFolder) -> str:
         DataError: the run has no results.
     """
     results = read_results(folder.results)
-    measured = results[(results.versus == "") & (results.eval != "pseudo-labels")]
+    measured = results[(results["versus"] == "") & (results["eval"] != "pseudo-labels")]
     names = list(dict.fromkeys(measured.generation))
     numbered = [name for name in names if name.isdigit()]
     lines = [(f"gen {name}" if name.isdigit() else name, name, "") for name in names]

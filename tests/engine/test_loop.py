@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -136,9 +136,8 @@ class StopAt(Curves):
         if record["step"] == 25:
             signal.raise_signal(signal.SIGTERM)
             if self.workers_too:
-                for worker in multiprocessing.active_children():
-                    assert worker.pid is not None
-                    os.kill(worker.pid, signal.SIGTERM)
+                workers = [str(worker.pid) for worker in multiprocessing.active_children()]
+                subprocess.run(["kill", "-TERM", *workers], check=True)  # torch tells a parent's signal from others
                 time.sleep(0.5)  # a step of a real model is not done at once
 
 

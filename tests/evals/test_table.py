@@ -216,6 +216,7 @@ def test_few_classes_have_no_top5(sets: dict[str, ImageSet]) -> None:
 
 def test_ranks_go_from_best_to_worst_and_ties_to_the_lower_class() -> None:
     assert ranked(np.array([[1.0, 3.0, 3.0, 2.0]]), 3).tolist() == [[1, 2, 3]]
+    assert ranked(np.zeros((2, 100))).tolist() == [[0, 1, 2, 3, 4]] * 2
     assert ranked(np.zeros((2, 7, 9))).shape == (2, 7, 5)
 
 
