@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nsbench.config import suggest
+from nsbench.configfile import suggest
 from nsbench.errors import ConfigError, DataError
 
 Seeds = npt.NDArray[np.int64]

@@ -35,7 +35,7 @@ class _Commands(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
-            from nsbench.config import suggest
+            from nsbench.configfile import suggest
 
             raise click.UsageError(f"unknown command {args[0]!r}{suggest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
@@ -99,7 +99,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 @click.argument("what", type=click.Choice(["evals", "presets", "corruptions"]))
 def ls(what: str) -> None:
     """List the names that options and configs take."""
-    from nsbench.config import presets
+    from nsbench.configfile import presets
 
     if what == "presets":
         names = [(name, "") for name in presets()]
@@ -120,7 +120,7 @@ def ls(what: str) -> None:
 
 def _train(options: dict[str, Any], *, measure: bool) -> None:
     from nsbench import pipeline
-    from nsbench.config import load_config, to_toml
+    from nsbench.configfile import load_config, to_toml
     from nsbench.runfolder import RunFolder
 
     flags = {

@@ -88,7 +88,7 @@ def fingerprint(*parts: Any) -> str:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
             digest.update(np.ascontiguousarray(part).tobytes())
         else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+            digest.update(json.dumps(part, sort_keys=True, default=_scalar).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
 
@@ -101,5 +101,12 @@ def file_fingerprint(path: Path) -> str:
 
 def derive_seed(*parts: Any) -> int:
     """A 63-bit seed that depends on every part, stable across processes, machines and versions."""
-    digest = hashlib.sha256(json.dumps(parts, default=str).encode()).digest()
+    digest = hashlib.sha256(json.dumps(parts, default=_scalar).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _scalar(value: Any) -> Any:
+    """NumPy's scalars count as Python's; anything else would be told apart by its name in print, if at all."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no fingerprint")

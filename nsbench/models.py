@@ -49,7 +49,7 @@ def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
         torch.manual_seed(derive_seed(seed, "init"))
         try:
             net = timm.create_model(
-                config.name, num_classes=num_classes, drop_path_rate=config.drop_path_rate, **config.kwargs
+                config.name, num_classes=num_classes, drop_path_rate=config.drop_path_rate or None, **config.kwargs
             )
         except (RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(f"timm cannot build {config.name!r}: {str(error).splitlines()[0]}") from None

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nsbench import __version__
-from nsbench.config import Config, differing_keys, to_dict, to_toml
+from nsbench.config import Config
+from nsbench.configfile import differing_keys, to_dict, to_toml
 from nsbench.errors import ConfigError, DataError
 from nsbench.evals import EVALS, EvalContext
 from nsbench.files import file_fingerprint, fingerprint, read_json, read_npz, write_json, write_npz, write_text
@@ -151,7 +152,7 @@ def write_tables(folder: RunFolder) -> None:
 
 def read_config(folder: RunFolder) -> Config:
     """The configuration that a run folder was made with."""
-    from nsbench.config import load_config
+    from nsbench.configfile import load_config
 
     return load_config(folder.root)
 

@@ -63,6 +63,7 @@ COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Row)
 """Column names of `results.csv` and `costs.csv`, in order."""
 
 _FLOATS = ("value", "ci_low", "ci_high", "p_value")
+_TRUTH = {"True": True, "False": False}
 _KEY = ("run", "seed", "generation", "eval", "subset", "level", "metric", "versus")
 
 
@@ -97,12 +98,12 @@ def read_results(path: Path) -> pd.DataFrame:
         for column in _FLOATS:
             frame[column] = [float(text or "nan") for text in frame[column]]  # exact, unlike pandas' own parser
         frame["n"] = frame["n"].astype(int)
-        frame["higher_is_better"] = frame["higher_is_better"].map({"True": True, "False": False}).astype(bool)
+        frame["higher_is_better"] = [_TRUTH[text] for text in frame["higher_is_better"]]
     except KeyError:
         raise DataError(_foreign(path)) from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a results table ({error}); run `nsbench report` again") from None
-    if tuple(frame.columns) != COLUMNS:
+    if tuple(frame.columns) != COLUMNS or not isinstance(frame.index, pd.RangeIndex):
         raise DataError(_foreign(path))
     return frame
 

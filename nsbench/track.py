@@ -86,7 +86,7 @@ class Curves:
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 record = json.loads(line)
                 if record["generation"] != generation or record["step"] <= step:
                     kept.append(line)

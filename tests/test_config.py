@@ -11,19 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsbench.config import (
-    EXECUTION_ONLY,
-    Config,
-    EvalConfig,
-    ModelConfig,
-    TrainConfig,
-    differing_keys,
-    load_config,
-    presets,
-    suggest,
-    to_dict,
-    to_toml,
-)
+from nsbench.config import Config, EvalConfig, ModelConfig, TrainConfig
+from nsbench.configfile import EXECUTION_ONLY, differing_keys, load_config, presets, suggest, to_dict, to_toml
 from nsbench.errors import ConfigError
 
 
@@ -78,7 +67,7 @@ def test_toml_round_trip(
 ) -> None:
     import tomllib
 
-    from nsbench.config import _build
+    from nsbench.configfile import _build
 
     config = Config(
         models=(ModelConfig(name="a", drop_rate=rate, kwargs={"channels": channels, "x": {"y": name}}), ModelConfig()),
@@ -275,3 +264,16 @@ def test_suggest() -> None:
     assert suggest("fgms", ["fgsm", "imagenet"]) == "; did you mean 'fgsm'?"
     assert suggest("qqq", ["b", "a"]) == "; known: a, b"
     assert suggest("qqq", []) == ""
+
+
+def test_extends_looks_beside_the_file_and_refuses_a_circle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base.toml").write_text('extends = "mnist5k"\nseed = 4\n')
+    (tmp_path / "top.toml").write_text('extends = "base.toml"\ngenerations = 1\n')
+    config = load_config(tmp_path / "top.toml")
+    assert (config.seed, config.generations, config.train.steps) == (4, 1, 500)
+    (tmp_path / "base.toml").write_text('extends = "top.toml"\n')
+    with pytest.raises(ConfigError, match="extends itself"):
+        load_config(tmp_path / "top.toml")
+    (tmp_path / "mnist5k").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config().preset == "mnist5k"

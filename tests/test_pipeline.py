@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nsbench.config import load_config
+from nsbench.configfile import load_config
 from nsbench.files import read_json
 from nsbench.results import COLUMNS, read_results
 from nsbench.runfolder import RunFolder

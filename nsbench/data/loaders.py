@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import signal
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,13 @@ def step_loader(batches: StepBatches, first_step: int, workers: int) -> DataLoad
         sampler=range(first_step, len(batches)),
         num_workers=workers,
         prefetch_factor=8 if workers else None,
+        worker_init_fn=_leave_stopping_to_the_parent,
     )
+
+
+def _leave_stopping_to_the_parent(_worker: int) -> None:
+    """A SIGTERM to the whole process group must not kill a worker: the parent ends its step, saves, and ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _visits(num_rows: int, batch: int, step: int, seed: int) -> npt.NDArray[np.int64]:

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nsbench.config import Config, to_dict
+from nsbench.config import Config
+from nsbench.configfile import to_dict
 from nsbench.data.images import Task
 from nsbench.data.loaders import Part
 from nsbench.engine import pseudo

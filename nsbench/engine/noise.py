@@ -62,7 +62,8 @@ class RowDropPath(nn.Module):
 def install_model_noise(model: PixelModel, config: ModelConfig) -> RowSwitch:
     """Give the model dropout before its classifier and row-wise stochastic depth; returns the switch of both.
 
-    timm's own linear decay of the rate over the blocks (rate * i / L, as in the official code) is kept.
+    timm's own linear decay of the rate over the blocks is kept: rate * i / (L - 1) for block i, where the official code
+    has rate * i / L.
     """
     from timm.layers.drop import DropPath
 

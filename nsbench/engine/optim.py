@@ -11,7 +11,6 @@ from torch.optim.swa_utils import AveragedModel
 from nsbench.config import TrainConfig
 from nsbench.errors import ConfigError
 
-
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -49,8 +48,9 @@ def learning_rate(config: TrainConfig, step: int, num_steps: int) -> float:
 def weight_average(model: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of weights and batch-norm statistics.
 
-    Update number t uses min(decay, (1 + t) / (10 + t)), as tf.train.ExponentialMovingAverage does with `num_updates`
-    (official code, main.py). A decay of 0 follows the raw weights.
+    The first update copies the weights; update number t after it uses min(decay, (1 + t) / (10 + t)), as
+    tf.train.ExponentialMovingAverage does with `num_updates` (official code, main.py). A decay of 0 follows the raw
+    weights.
     """
 
     def update(averages: Tensors, currents: Tensors, num_averaged: Tensor | int) -> None:

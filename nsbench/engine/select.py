@@ -28,13 +28,13 @@ WITH labels AS (
     SELECT CASE WHEN $per_class > 0 THEN $per_class
         ELSE greatest(1, (SELECT count(*) FROM kept) // $num_classes) END AS quota
 )
-SELECT labels.key, CAST(CASE
+SELECT labels.key, CAST(least(65535, CASE
         WHEN kept.key IS NULL THEN 0
         WHEN $balance = 'off' THEN 1
         WHEN kept.available >= quota THEN CASE WHEN kept.rank <= quota THEN 1 ELSE 0 END
         WHEN $balance = 'cap' THEN 1
         ELSE quota // kept.available + CASE WHEN kept.lot <= quota % kept.available THEN 1 ELSE 0 END
-    END AS USMALLINT) AS copies
+    END) AS USMALLINT) AS copies
 FROM labels LEFT JOIN kept USING (position) CROSS JOIN quota
 ORDER BY labels.position
 """
@@ -45,7 +45,8 @@ def select(labels: Path, out: Path, config: SelectConfig, *, num_classes: int, s
 
     An image is kept if its confidence is at least `min_confidence`. A class above its quota keeps the most confident
     ones (strict top-k, ties by key). With `duplicate` a class below it repeats its images until the quota is met
-    exactly; which ones get the odd copy follows from a hash of (seed, key). A class without an image stays empty.
+    exactly (65,535 copies of one image at most); which ones get the odd copy follows from a hash of (seed, key). A
+    class without an image stays empty.
     """
     with duckdb.connect(config={"threads": "1"}) as connection:
         answer = connection.sql(

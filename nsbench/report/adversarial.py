@@ -46,8 +46,8 @@ def _sweep(rows: Rows, levels: list[str]) -> Chart | None:
         id="fgsm-sweep",
         shape="lines",
         title="Accuracy by step size",
-        caption="Top-1 accuracy in percent by ε, with 95 % intervals; ε doubles from tick to tick. An attack that does no "
-        "more than random signs of the same size found no gradient to follow.",
+        caption="Top-1 accuracy in percent by ε, with 95 % intervals; ε doubles from tick to tick. An attack "
+        "that does no more than random signs of the same size found no gradient to follow.",
         panels=tuple(panels),
         columns=2,
         x_label="ε in 1/255",
@@ -87,16 +87,24 @@ def _zero_table(rows: Rows) -> Table | None:
 
 
 def _attack_table(rows: Rows) -> Table | None:
-    pairs = [(subset, level) for subset in rows.values("subset", eval="attacks") for level in rows.values("level", eval="attacks", subset=subset)]
+    pairs = [
+        (subset, level)
+        for subset in rows.values("subset", eval="attacks")
+        for level in rows.values("level", eval="attacks", subset=subset)
+    ]
     keys = [
-        (Key("attacks", "top1", subset, level), ", ".join(filter(None, (subset_label(subset).upper(), level_label("attacks", level)))))
+        (
+            Key("attacks", "top1", subset, level),
+            ", ".join(filter(None, (subset_label(subset).upper(), level_label("attacks", level)))),
+        )
         for subset, level in pairs
     ]
     return generation_table(
         rows,
         (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
         id="attacks-table",
-        caption="Top-1 accuracy in percent under stronger attacks. Far below FGSM at the same ε, FGSM alone overstates robustness.",
+        caption="Top-1 accuracy in percent under stronger attacks. Where it is far below FGSM's at the "
+        "same ε, FGSM alone overstates robustness.",
         corner="Attack",
         sortable=False,
         legend=True,
@@ -109,33 +117,38 @@ def hard_section(rows: Rows, imagenet: bool) -> Section | None:
     if not rows.has("imagenet-a"):
         return None
     beside = [name for name in rows.values("subset", eval="imagenet-a") if name != "all"]
-    keys = [(Key("imagenet-a", "top1"), "top-1, hard images")]
-    keys += [(Key("imagenet-a", "top1", name), f"top-1, {_BESIDE.get(name, (subset_label(name), ''))[0]}") for name in beside]
+    keys = {Key("imagenet-a", "top1"): "hard images"}
+    keys |= {Key("imagenet-a", "top1", name): _BESIDE.get(name, (subset_label(name), ""))[0] for name in beside}
+    chart = _pair(rows, keys) if len(rows.generations) > 1 else None
+    blocks = tuple(block for block in (chart, _hard_table(rows, keys)) if block)
+    return Section(id="imagenet-a", nav="Hard images", title=eval_title("imagenet-a", imagenet), blocks=blocks)
+
+
+def _hard_table(rows: Rows, accuracies: dict[Key, str]) -> Table | None:
+    keys = [(key, f"top-1, {words}") for key, words in accuracies.items()]
     keys += [(Key("imagenet-a", metric), "") for metric in ("RMS", "AURRA")]
-    table = generation_table(
+    known = [_BESIDE[key.subset][1] for key in accuracies if key.subset in _BESIDE]
+    return generation_table(
         rows,
         (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
         id="hard-table",
-        caption=" ".join(
-            ["RMS calibration error is better when low, the rest when high.", *(_BESIDE[name][1] for name in beside if name in _BESIDE)]
-        ),
+        caption=" ".join(["RMS calibration error is better when low, the rest when high.", *known]),
         corner="Measure",
         sortable=False,
         legend=True,
         switch=switch_of(rows),
     )
+
+
+def _pair(rows: Rows, keys: dict[Key, str]) -> Chart | None:
+    places = list(enumerate(rows.generations))
     panels = [
-        Panel(title=title, series=tuple(s for place, g in enumerate(rows.generations) if (s := rows.series(g, [(place, key)]))))
-        for title, key in (("hard images", keys[0][0]), *((subset_label(n), Key("imagenet-a", "top1", n)) for n in beside))
+        Panel(title=title, series=tuple(s for place, g in places if (s := rows.series(g, [(place, key)]))))
+        for key, title in keys.items()
     ]
     panels = [panel for panel in panels if panel.series]
-    blocks: list[Block] = [table] if table else []
-    if panels and len(rows.generations) > 1:
-        blocks.insert(0, _pair(rows, panels, [keys[0][0], *(Key("imagenet-a", "top1", n) for n in beside)]))
-    return Section(id="imagenet-a", nav="Hard images", title=eval_title("imagenet-a", imagenet), blocks=tuple(blocks))
-
-
-def _pair(rows: Rows, panels: list[Panel], keys: list[Key]) -> Chart:
+    if not panels:
+        return None
     return Chart(
         id="hard",
         shape="lines",

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
-from nsbench.report.rows import NOT_EVALS, Rows, state_of
+from nsbench.report.rows import NOT_EVALS, Rows, listed, state_of
 from nsbench.report.words import (
     SHORT_VERSUS,
     clean,
@@ -31,7 +31,7 @@ def change_section(rows: Rows, imagenet: bool) -> Section | None:
     """Differences of the final generation first, those of the generations before in a fold."""
     frame = rows.frame
     frame = frame[(frame["versus"] != "") & ~frame["eval"].isin(NOT_EVALS) & (frame["generation"] != "control")]
-    differences = [row for row in frame.itertuples() if not math.isnan(row.ci_low)]
+    differences = [row for row in listed(frame) if not math.isnan(row.ci_low)]
     if not differences:
         return None
     by_state: dict[State, list[Any]] = {"better": [], "worse": [], "unclear": []}
@@ -40,13 +40,19 @@ def change_section(rows: Rows, imagenet: bool) -> Section | None:
     expected = 0.025 * len(differences)
     intro = (
         f"Of {plural(len(differences), 'difference')} with an interval, "
-        f"{len(by_state['worse']):,} lie wholly on the bad side of zero and {len(by_state['better']):,} on the good side. "
-        f"If nothing at all had changed, chance alone would put about {max(expected, 1):.0f} on either side, "
+        f"{len(by_state['worse']):,} lie wholly on the bad side of zero and {len(by_state['better']):,} on the good "
+        f"side. If nothing at all had changed, chance alone would put about {max(expected, 1):.0f} on either side, "
         "so look for many of one kind rather than at one.",
     )
     blocks: list[Block] = [*_tables(rows, by_state["worse"], "worse", imagenet)]
     blocks += _tables(rows, by_state["better"], "better", imagenet)
-    return Section(id="changes", nav="Worse / better", title="What got worse, and what got better", intro=intro, blocks=tuple(blocks))
+    return Section(
+        id="changes",
+        nav="Worse / better",
+        title="What got worse, and what got better",
+        intro=intro,
+        blocks=tuple(blocks),
+    )
 
 
 def _strength(row: Any) -> float:
@@ -68,7 +74,9 @@ def _tables(rows: Rows, found: list[Any], state: str, imagenet: bool) -> list[Bl
         blocks.append(_table(rows, first, f"{state}-first", f"What got {state}: {against}, clearest first", imagenet))
     if rest:
         scope = "every generation" if state == "worse" else against
-        title = f"{'The other ' if first else ''}{plural(len(rest), 'difference')} on the {_SIDE[state]} side, of {scope}"
+        title = (
+            f"{'The other ' if first else ''}{plural(len(rest), 'difference')} on the {_SIDE[state]} side, of {scope}"
+        )
         caption = f"What got {state}: the other differences, of {scope}"
         blocks.append(Fold(summary=title, blocks=(_table(rows, rest, f"{state}-rest", caption, imagenet),)))
     left = len(found) - len(first) - len(rest)

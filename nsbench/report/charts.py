@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-mpl.use("agg")
-
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.patches import Patch  # noqa: E402
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
-
-from nsbench.report.model import Chart, Panel, Series  # noqa: E402
-from nsbench.report.palette import MARKERS, role_colour  # noqa: E402
+from nsbench.report.model import Chart, Panel, Series
+from nsbench.report.palette import MARKERS, role_colour
 
 Colours = Mapping[str, tuple[str, str]]
 
@@ -27,37 +21,9 @@ WIDTH = 10.4
 """Inches of a figure as wide as the page."""
 NARROW = 6.4
 
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "nsbench",
-    "pdf.fonttype": 42,
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "text.parse_math": False,  # names from outside may hold dollar signs
-    "axes.unicode_minus": True,
-    "axes.titlesize": 9.0,
-    "axes.labelsize": 8.5,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.2,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "axes.axisbelow": True,
-    "path.simplify": True,
-}
-
-
-@contextmanager
-def drawing_style() -> Iterator[None]:
-    """matplotlib settings of the report; glyphs that the font lacks are the browser's business."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
 
 def draw(chart: Chart, colours: Colours) -> Figure:
-    """One figure, in the light colours; call it inside `drawing_style`."""
+    """One figure, in the light colours; call it inside `svg.drawing_style`."""
     num = len(chart.panels)
     columns = min(chart.columns, max(num, 1))
     lines = math.ceil(num / columns)
@@ -124,14 +90,22 @@ def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> No
     for k, one in enumerate(panel.series):
         colour, style = role_colour(dict(colours), one.role), _line_style(one)
         dense = len(one.x) > 40
-        marker = {} if dense else {"marker": _marker(one), "markeredgecolor": colours["surface"][0], "markeredgewidth": 0.7}
+        marker: dict[str, Any] = {"marker": _marker(one), "markeredgecolor": colours["surface"][0]}
+        marker = {} if dense else {**marker, "markeredgewidth": 0.7}
         if alone:
             _whiskers(axes, one, colour, vertical=True)
             marker["markersize"] = 7.0
         elif _has_band(one) and chart.symlog:
             axes.fill_between(one.x, one.low, one.high, color=colour, alpha=0.14, linewidth=0)
         axes.plot(
-            one.x, one.y, style, color=colour, zorder=3 + 0.01 * k, clip_on=False, linewidth=1.1 if dense else 1.6, **marker
+            one.x,
+            one.y,
+            style,
+            color=colour,
+            zorder=3 + 0.01 * k,
+            clip_on=False,
+            linewidth=1.1 if dense else 1.6,
+            **marker,
         )
     if panel.log_y:
         axes.set_yscale("log")
@@ -163,12 +137,14 @@ def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> Non
         axes.axhline(position - 0.5, color=colours["grid"][0], linewidth=0.6, zorder=0)
 
 
-def _paint_bars(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
+def _paint_bars(axes: Axes, _: Chart, panel: Panel, colours: Colours) -> None:
     for one in panel.series:
         colour = role_colour(dict(colours), one.role)
         step = min((b - a for a, b in zip(one.x, one.x[1:], strict=False)), default=1.0)
         if one.role == "predicted":
-            axes.plot(one.x, one.y, linestyle="none", marker="_", markersize=9, markeredgewidth=1.6, color=colour, zorder=4)
+            axes.plot(
+                one.x, one.y, linestyle="none", marker="_", markersize=9, markeredgewidth=1.6, color=colour, zorder=4
+            )
         else:
             wide = 0.86 if one.role != "kept_images" else 0.5
             axes.bar(one.x, one.y, width=wide * step, color=colour, linewidth=0, zorder=2)
@@ -199,7 +175,9 @@ def _line_style(one: Series) -> Any:
     return "-" if one.role.isdigit() else "--"
 
 
-def _finish(axes: Axes, chart: Chart, panel: Panel, outer: tuple[bool, bool], limits: tuple[float, float] | None) -> None:
+def _finish(
+    axes: Axes, chart: Chart, panel: Panel, outer: tuple[bool, bool], limits: tuple[float, float] | None
+) -> None:
     first, last = outer
     ticks = axes.yaxis if chart.shape == "dots" else axes.xaxis
     if chart.symlog:
@@ -245,7 +223,9 @@ def _legend(figure: Figure, chart: Chart, colours: Colours, x: float, y: float) 
     entries = _entries(chart)
     if not entries:
         return
-    ordered = sorted(entries.values(), key=lambda one: (not one.role.isdigit(), int(one.role) if one.role.isdigit() else 0))
+    ordered = sorted(
+        entries.values(), key=lambda one: (not one.role.isdigit(), int(one.role) if one.role.isdigit() else 0)
+    )
     handles = [_handle(one, chart, role_colour(dict(colours), one.role), colours["surface"][0]) for one in ordered]
     legend = figure.legend(
         handles,
@@ -268,6 +248,8 @@ def _handle(one: Series, chart: Chart, colour: str, edge: str) -> Line2D | Patch
     if chart.shape == "bars" and one.role != "predicted":
         return Patch(color=colour, linewidth=0)
     marker = "_" if chart.shape == "bars" else _marker(one)
-    style = "none" if chart.shape != "lines" else _line_style(one)
+    style: Any = "none" if chart.shape != "lines" else _line_style(one)
     edge = colour if marker == "_" else edge
-    return Line2D([], [], color=colour, linestyle=style, marker=marker, markersize=6, markeredgecolor=edge, markeredgewidth=0.7)
+    return Line2D(
+        [], [], color=colour, linestyle=style, marker=marker, markersize=6, markeredgecolor=edge, markeredgewidth=0.7
+    )

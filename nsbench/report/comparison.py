@@ -79,31 +79,37 @@ def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: bool) -> 
     if len(gathered.runs) < 2:
         return None
     lines, dots = [], []
-    folds = []
+    folds: list[Fold] = []
     for recipe, group in gathered.runs.items():
         rows = Rows(gathered.rows_of(recipe), protocols)
-        against = Rows(_recipe_rows(gathered, recipe), protocols)
-        cells = []
-        for key in HEADLINES:
-            delta = against.number(rows.final, key, gathered.main)
-            cells.append(Cell(main=rows.number(rows.final, key), deltas=(delta,) if delta else ()))
-        head = f"{clean(recipe)}, {plural(len(group), 'seed')}"
-        lines.append(TableRow(head=head, cells=tuple(cells)))
-        dots.append((clean(recipe, 24), rows, rows.final, [Rows(_own_rows(gathered, r.text("name")), protocols) for r in group]))
-        section = generation_section(rows, imagenet, prefix=f"recipe{len(folds)}-") if folds or recipe != gathered.main else None
-        folds.append(Fold(summary=f"All generations of {clean(recipe)}", blocks=section.blocks[:1] if section else ()))
+        lines.append(_recipe_row(gathered, recipe, rows, protocols))
+        singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
+        dots.append((clean(recipe, 24), rows, rows.final, singles))
+        section = generation_section(rows, imagenet, prefix=f"recipe{len(lines)}-")
+        if section and recipe != gathered.main:
+            folds.append(Fold(summary=f"All generations of {clean(recipe)}", blocks=section.blocks[:1]))
     table = Table(
         id="recipes-table",
-        caption=f"Final generation of each recipe; below each mean its paired difference to {clean(gathered.main)} over common seeds",
+        caption="Final generation of each recipe; below each mean its paired difference to "
+        f"{clean(gathered.main)} over common seeds",
         corner="Recipe",
         columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
         groups=(RowGroup(rows=tuple(lines)),),
         legend=True,
         sortable=False,
     )
-    chart = _dots("recipes", "Recipes", "Final generation of each recipe: every seed, and the mean with its 95 % t interval.", dots, imagenet)
-    kept = tuple(fold for fold in folds if fold.blocks)
-    return Section(id="recipes", nav="Recipes", title="Recipe against recipe", blocks=(table, chart, *kept))
+    caption = "Final generation of each recipe: every seed, and the mean with its 95 % t interval."
+    chart = _dots("recipes", "Recipes", caption, dots, imagenet)
+    return Section(id="recipes", nav="Recipes", title="Recipe against recipe", blocks=(table, chart, *folds))
+
+
+def _recipe_row(gathered: Gathered, recipe: str, rows: Rows, protocols: Protocols) -> TableRow:
+    against = Rows(_recipe_rows(gathered, recipe), protocols)
+    cells = []
+    for key in HEADLINES:
+        delta = against.number(rows.final, key, gathered.main)
+        cells.append(Cell(main=rows.number(rows.final, key), deltas=(delta,) if delta else ()))
+    return TableRow(head=f"{clean(recipe)}, {plural(len(gathered.runs[recipe]), 'seed')}", cells=tuple(cells))
 
 
 def _recipe_rows(gathered: Gathered, recipe: str) -> pd.DataFrame:
@@ -119,7 +125,11 @@ def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet:
     singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
     dots = [(generation_label(name), rows, name, singles) for name in rows.generations]
     chart = _dots(
-        "seeds", "Seeds", f"Every seed of {clean(gathered.main)}, and the mean with its 95 % t interval.", dots, imagenet
+        "seeds",
+        "Seeds",
+        f"Every seed of {clean(gathered.main)}, and the mean with its 95 % t interval.",
+        dots,
+        imagenet,
     )
     lines = []
     for recipe, members in gathered.runs.items():

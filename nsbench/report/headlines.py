@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from nsbench.report.model import Card, Chart, Finding, Number, Panel, Parts, Section, Verdict
-from nsbench.report.rows import HEADLINES, NOT_EVALS, Key, Rows, better_text
+from nsbench.report.rows import HEADLINES, NOT_EVALS, Key, Rows, better_text, listed
 from nsbench.report.tables import generation_table, metric_group, switch_of
 from nsbench.report.words import (
     METRICS,
@@ -54,7 +54,7 @@ def make_verdict(rows: Rows, imagenet: bool, data: str, num_seeds: int) -> Verdi
     against = next((v for v in ("control", "gen0") if _deltas(rows, v)), "")
     several = num_seeds > 1
     if against:
-        lead = _lead(rows, against, imagenet, several)
+        lead = _lead(rows, against, several)
         findings = _findings(rows, against, imagenet)
         if against == "control" and _deltas(rows, "gen0"):
             findings = (*findings, *_beside(rows, imagenet))
@@ -63,7 +63,9 @@ def make_verdict(rows: Rows, imagenet: bool, data: str, num_seeds: int) -> Verdi
         listed = [
             part for key, number in values if number for part in (f"{headline_words(key, imagenet)} ", number, ", ")
         ]
-        lead = (f"{subject(rows)} alone was measured: ", *listed[:-1], ".") if listed else ("Nothing was measured yet.",)
+        lead = (
+            (f"{subject(rows)} alone was measured: ", *listed[:-1], ".") if listed else ("Nothing was measured yet.",)
+        )
         findings = ()
     return Verdict(lead=lead, findings=findings, caveat=_caveat(against, data, num_seeds))
 
@@ -73,7 +75,7 @@ def _deltas(rows: Rows, versus: str) -> list[tuple[Key, Number]]:
     return [(key, number) for key, number in found if number and not math.isnan(number.value)]
 
 
-def _lead(rows: Rows, against: str, imagenet: bool, several: bool) -> Parts:
+def _lead(rows: Rows, against: str, several: bool) -> Parts:
     deltas = _deltas(rows, against)
     count = {state: sum(n.state == state for _, n in deltas) for state in ("better", "worse", "unclear")}
     total = plural(len(deltas), "headline measure")
@@ -127,10 +129,14 @@ def _listed(start: str, numbers: list[tuple[Key, Number]], imagenet: bool) -> Pa
 def _caveat(against: str, data: str, num_seeds: int) -> str:
     control = "" if against == "control" else " Without a control nothing is said about self-training itself."
     if num_seeds > 1:
+        if against == "control":
+            control = (
+                " The control is the student's architecture with the same noise and steps, trained on the labelled "
+                "images alone."
+            )
         return (
             f"Means over {num_seeds} seeds on {data}; the intervals are 95 % t intervals over seeds, and differences "
-            "are paired within a seed. The control is the student's architecture with the same noise and steps, "
-            "trained on the labelled images alone." + control
+            "are paired within a seed." + control
         )
     return (
         f"One seed: this speaks of these models on {data} and of nothing else. The 95 % intervals cover the "
@@ -143,7 +149,9 @@ def make_cards(rows: Rows, imagenet: bool) -> tuple[Card, ...]:
     cards = []
     for key in HEADLINES:
         number = rows.number(rows.final, key)
-        deltas = ((f"vs {word}", rows.number(rows.final, key, v)) for v, word in (("gen0", "gen 0"), ("control", "control")))
+        deltas = (
+            (f"vs {word}", rows.number(rows.final, key, v)) for v, word in (("gen0", "gen 0"), ("control", "control"))
+        )
         cards.append(
             Card(
                 title=title_words(key, imagenet),
@@ -163,7 +171,7 @@ def _summary_keys(rows: Rows, eval_name: str) -> list[tuple[Key, str]]:
     if eval_name not in ("imagenet-c", "imagenet-p"):
         whole = frame[frame["level"].isin(["", "mean"]) | (frame["subset"] != "all")]
     order = list(METRICS)
-    keys = {Key(r.eval, r.metric, r.subset, r.level): None for r in whole.itertuples()}
+    keys = {Key(r.eval, r.metric, r.subset, r.level): None for r in listed(whole)}
     ranked = sorted(keys, key=lambda k: (k.subset != "all", order.index(k.metric) if k.metric in order else len(order)))
     return [(key, _summary_head(key)) for key in ranked]
 
@@ -236,4 +244,3 @@ def _trends(rows: Rows, imagenet: bool) -> Chart | None:
         panel_height=1.6,
         sources=rows.sources(used),
     )
-

@@ -91,8 +91,8 @@ def _write(view: View, root: Path, downloads: Sequence[Download]) -> Path:
 
 def _figures(view: View, folder: Path, colours: dict[str, tuple[str, str]]) -> dict[str, Markup]:
     """Draw every chart once: into the page, and as files."""
-    from nsbench.report.charts import draw, drawing_style
-    from nsbench.report.svg import inline_svg, svg_text, write_figure
+    from nsbench.report.charts import draw
+    from nsbench.report.svg import drawing_style, inline_svg, svg_text, write_figure
 
     inlined = {}
     with drawing_style():

@@ -6,7 +6,6 @@ marker and dash. All reach 3:1 against their surface.
 
 from __future__ import annotations
 
-
 _RAMP = (("#3f97d3", "#2f7fc1"), ("#1565a8", "#6db3ea"), ("#0a2f5c", "#c9e4fb"))
 
 BASE: dict[str, tuple[str, str]] = {
@@ -56,16 +55,3 @@ def _ramp_at(position: float) -> tuple[str, str]:
 def _mix(a: str, b: str, share: float) -> str:
     channels = ((int(a[k : k + 2], 16), int(b[k : k + 2], 16)) for k in (1, 3, 5))
     return "#" + "".join(f"{round(low + (high - low) * share):02x}" for low, high in channels)
-
-
-def relative_luminance(colour: str) -> float:
-    """Of `#rrggbb`, as WCAG defines it."""
-    channels = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-def contrast(a: str, b: str) -> float:
-    """WCAG contrast ratio of two colours, from 1 to 21."""
-    low, high = sorted((relative_luminance(a), relative_luminance(b)))
-    return (high + 0.05) / (low + 0.05)

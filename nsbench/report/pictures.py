@@ -56,12 +56,22 @@ def _picture(item: Mapping[str, Any], content: bytes) -> Picture:
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     truth = clean(item.get("truth") or "", 60)
     predictions = item.get("predictions")
-    chips = []
+    by_class: dict[str, list[str]] = {}
     for generation, predicted in (predictions if isinstance(predictions, Mapping) else {}).items():
-        name = clean(predicted, 60)
-        verdict = "" if not truth else "right" if name == truth else "wrong"
-        chips.append((generation_label(str(generation)), name, verdict))
+        by_class.setdefault(clean(predicted, 60), []).append(str(generation))
+    alone = len(by_class) == 1 and len(predictions or ()) > 1
+    chips = [
+        ("all" if alone else _names(generations), name, "" if not truth else "right" if name == truth else "wrong")
+        for name, generations in by_class.items()
+    ]
     subset, level = subset_label(str(item.get("subset") or "")), clean(item.get("level") or "", 40)
     caption = clean(item.get("caption") or " · ".join(filter(None, (subset, level))), 200)
     uri = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Picture(uri=uri, width=width, height=height, caption=caption, truth=truth, predictions=tuple(chips))
+
+
+def _names(generations: list[str]) -> str:
+    """`gen 0, 1, control`."""
+    numbered = [name for name in generations if name.isdigit()]
+    others = [generation_label(name) for name in generations if not name.isdigit()]
+    return ", ".join([*(["gen " + ", ".join(numbered)] if numbered else []), *others])

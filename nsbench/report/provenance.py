@@ -41,7 +41,9 @@ def _one_run(records: Records) -> list[Block]:
         if isinstance(texts, list) and texts:
             blocks.append(Text(parts=(f"{title}: " + "; ".join(clean(text, 400) for text in texts),), css="note"))
     if records.config:
-        blocks.append(Fold(summary="config.toml, which can be run again", blocks=(Code(title="", text=records.config),)))
+        blocks.append(
+            Fold(summary="config.toml, which can be run again", blocks=(Code(title="", text=records.config),))
+        )
     return blocks
 
 
@@ -54,7 +56,11 @@ def _command(argv: Sequence[Any]) -> str:
 
 def _facts(records: Records) -> tuple[tuple[str, str], ...]:
     keys = ("name", "status", "dataset_title", "dataset", "preset", "recipe", "seed", "generations", "held_out", "git")
-    facts = [(key.replace("_", " "), clean(records.run[key])) for key in (*keys, "started", "finished") if records.run.get(key) is not None]
+    facts = [
+        (key.replace("_", " "), clean(records.run[key]))
+        for key in (*keys, "started", "finished")
+        if records.run.get(key) is not None
+    ]
     return tuple((name, {"True": "yes", "False": "no"}.get(value, value)) for name, value in facts)
 
 
@@ -72,5 +78,7 @@ def _models(models: Any) -> tuple[tuple[str, str], ...]:
         if isinstance(model, Mapping):
             size = model.get("params")
             words = f"{size:,} parameters" if isinstance(size, int) else ""
-            lines.append((generation_label(str(generation)), ", ".join(filter(None, (clean(model.get("label", "")), words)))))
+            lines.append(
+                (generation_label(str(generation)), ", ".join(filter(None, (clean(model.get("label", "")), words))))
+            )
     return tuple(lines)

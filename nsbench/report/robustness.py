@@ -29,7 +29,7 @@ def corruption_section(rows: Rows, imagenet: bool) -> Section | None:
                 id="corruptions",
                 shape="lines",
                 title="Error by severity",
-                caption="Top-1 error in percent by severity, one panel a corruption, one scale for all. Lower is better.",
+                caption="Top-1 error in percent by severity, a panel for each corruption, one scale. Lower is better.",
                 panels=tuple(panel for panel in panels if panel.series),
                 columns=5,
                 x_label="severity",
@@ -100,37 +100,42 @@ def perturbation_section(rows: Rows, imagenet: bool) -> Section | None:
     if not rows.has("imagenet-p"):
         return None
     names = [name for name in rows.values("subset", eval="imagenet-p") if name != "all"]
+    blocks = tuple(block for block in (_flip_chart(rows, names), _flip_table(rows, names)) if block)
+    return Section(id="imagenet-p", nav="Perturbations", title=eval_title("imagenet-p", imagenet), blocks=blocks)
+
+
+def _flip_chart(rows: Rows, names: list[str]) -> Chart | None:
     keys = [Key("imagenet-p", "flip_probability", name) for name in names]
-    blocks: list[Block] = []
-    series = [_dots(rows, generation, keys) for generation in rows.generations]
-    if any(series):
-        blocks.append(
-            Chart(
-                id="perturbations",
-                shape="dots",
-                title="Flip probability by perturbation",
-                caption="Share of neighbouring frames on which the prediction changes, in percent. Lower is better.",
-                panels=(Panel(title="", series=tuple(one for one in series if one)),),
-                columns=1,
-                x_label="flip probability %",
-                ticks=tuple((float(k), subset_label(name)) for k, name in enumerate(names)),
-                panel_height=0.36 * len(names) + 0.2,
-                sources=rows.sources(keys),
-            )
-        )
-    groups = [
-        metric_group(
-            rows,
-            title,
-            [(Key("imagenet-p", metric, name), "all" if name == "all" else subset_label(name)) for name in (*names, "all")],
-            units=False,
-        )
-        for metric, title in (
-            ("flip_probability", "Flip probability, %"),
-            ("FR", "Flip rate, % of generation 0's"),
-            ("T5D", "Top-5 distance, ranks"),
-        )
-    ]
+    series = tuple(one for generation in rows.generations if (one := _dots(rows, generation, keys)))
+    if not series:
+        return None
+    return Chart(
+        id="perturbations",
+        shape="dots",
+        title="Flip probability by perturbation",
+        caption="Share of neighbouring frames on which the prediction changes, in percent. Lower is better.",
+        panels=(Panel(title="", series=series),),
+        columns=1,
+        x_label="flip probability %",
+        ticks=tuple((float(k), subset_label(name)) for k, name in enumerate(names)),
+        panel_height=0.36 * len(names) + 0.2,
+        sources=rows.sources(keys),
+    )
+
+
+_FLIPS = (
+    ("flip_probability", "Flip probability, %"),
+    ("FR", "Flip rate, % of generation 0's"),
+    ("T5D", "Top-5 distance, ranks"),
+)
+
+
+def _flip_table(rows: Rows, names: list[str]) -> Fold | None:
+    groups = []
+    for metric, title in _FLIPS:
+        keys = [(Key("imagenet-p", metric, name), subset_label(name)) for name in names]
+        keys.append((Key("imagenet-p", {"FR": "mFR"}.get(metric, metric)), "mean"))
+        groups.append(metric_group(rows, title, keys, units=False))
     table = generation_table(
         rows,
         groups,
@@ -139,11 +144,7 @@ def perturbation_section(rows: Rows, imagenet: bool) -> Section | None:
         corner="Perturbation",
         sortable=False,
     )
-    if table:
-        blocks.append(Fold(summary="The numbers: flip probability, flip rate, top-5 distance", blocks=(table,)))
-    return Section(
-        id="imagenet-p", nav="Perturbations", title=eval_title("imagenet-p", imagenet), blocks=tuple(blocks)
-    )
+    return Fold(summary="The numbers: flip probability, flip rate, top-5 distance", blocks=(table,)) if table else None
 
 
 def _dots(rows: Rows, generation: str, keys: list[Key]) -> Series | None:

@@ -62,6 +62,11 @@ class Protocols:
         return tuple((k, ", ".join(self._evals[text]), clean(text, 2000)) for text, k in self._numbers.items())
 
 
+def listed(frame: pd.DataFrame) -> list[Any]:
+    """Rows as named tuples, with `Index`."""
+    return list(frame.itertuples())
+
+
 class Rows:
     """One run, or the rows over all seeds of one recipe. The frame's index is the row's place in the download."""
 
@@ -70,7 +75,7 @@ class Rows:
         self.table = table
         self.protocols = protocols
         self._rows: dict[tuple[str, str, str, str, str, str], Any] = {
-            (r.generation, r.eval, r.subset, r.level, r.metric, r.versus): r for r in frame.itertuples()
+            (r.generation, r.eval, r.subset, r.level, r.metric, r.versus): r for r in listed(frame)
         }
         measured = frame[~frame["eval"].isin(NOT_EVALS)] if table == "results" else frame
         names = list(dict.fromkeys(measured["generation"]))
@@ -162,14 +167,14 @@ class Rows:
 
     def all_series(self, points: Iterable[tuple[float, Key]]) -> tuple[Series, ...]:
         """`series` of every generation."""
-        listed = list(points)
-        found = (self.series(generation, listed) for generation in self.generations)
+        every = list(points)
+        found = (self.series(generation, every) for generation in self.generations)
         return tuple(series for series in found if series is not None)
 
     def sources(self, keys: Iterable[Key]) -> Sources:
         """n and protocols behind a figure over some keys."""
-        listed = list(keys)
-        return Sources.of(self.number(generation, key) for key in listed for generation in self.generations)
+        every = list(keys)
+        return Sources.of(self.number(generation, key) for key in every for generation in self.generations)
 
 
 def state_of(row: Any) -> State:

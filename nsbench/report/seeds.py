@@ -84,7 +84,11 @@ def gather(runs: Sequence[Records]) -> Gathered:
     first = [main, *(frame[_is_summary(frame)] for frame in others), *(frame[_is_headline(frame)] for frame in single)]
     rest = [*(frame[~_is_summary(frame)] for frame in others), *(frame[~_is_headline(frame)] for frame in single)]
     return Gathered(
-        runs=by_recipe, names=labels, results=_stack([*first, *rest]), costs=_stack(costs), num_shown=sum(map(len, first))
+        runs=by_recipe,
+        names=labels,
+        results=_stack([*first, *rest]),
+        costs=_stack(costs),
+        num_shown=sum(map(len, first)),
     )
 
 
@@ -147,8 +151,9 @@ def _one_protocol(part: pd.DataFrame) -> Any:
 
 
 def _against(main: list[Records], other: list[Records], run: str, versus: str) -> pd.DataFrame:
-    """Final generation of a recipe minus that of the main one, seed by seed."""
-    sides = [{r.text("seed"): _final_rows(r.results) for r in group} for group in (main, other)]
+    """Last generation of a recipe minus the same generation of the main one, seed by seed."""
+    last = max((_last_student(r.results) for r in other), default=0)
+    sides = [{r.text("seed"): _generation_rows(r.results, last) for r in group} for group in (main, other)]
     rows = []
     common = [seed for seed in sides[1] if seed in sides[0]]
     measures = dict.fromkeys(key for seed in common for key in sides[1][seed] if key in sides[0][seed])
@@ -157,7 +162,9 @@ def _against(main: list[Records], other: list[Records], run: str, versus: str) -
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         first = known[0][1]
         if len({row.protocol for pair in known for row in pair}) > 1:
-            raise ConfigError(f"recipes {versus} and {run} measured {key[0]} under different protocols; compare them apart")
+            raise ConfigError(
+                f"recipes {versus} and {run} measured {key[0]} under different protocols; compare them apart"
+            )
         mean, low, high, p_value = paired(np.array([b.value - a.value for a, b in known]))
         row = {name: getattr(first, name) for name in COLUMNS}
         row.update(run=run, seed="", versus=versus, value=mean, ci_low=low, ci_high=high, p_value=p_value, n=len(known))
@@ -165,13 +172,14 @@ def _against(main: list[Records], other: list[Records], run: str, versus: str) -
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _final_rows(frame: pd.DataFrame) -> dict[tuple[str, ...], Any]:
+def _last_student(frame: pd.DataFrame) -> int:
+    return max((int(name) for name in set(frame["generation"]) if name.isdigit()), default=0)
+
+
+def _generation_rows(frame: pd.DataFrame, generation: int) -> dict[tuple[str, ...], Any]:
     measured = frame[~frame["eval"].isin(NOT_EVALS) & (frame["versus"] == "")]
-    students = [name for name in set(measured["generation"]) if name.isdigit()]
-    if not students:
-        return {}
-    last = measured[measured["generation"] == max(students, key=int)]
-    return {(r.eval, r.subset, r.level, r.metric): r for r in last.itertuples()}
+    one = measured[measured["generation"] == str(generation)]
+    return {(str(r.eval), str(r.subset), str(r.level), str(r.metric)): r for r in one.itertuples()}
 
 
 def _stack(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:

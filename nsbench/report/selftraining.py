@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pandas as pd
 
 from nsbench.report.model import Block, Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow
 from nsbench.report.rows import Key, Rows
+from nsbench.report.training import cost_table, curve_charts
 from nsbench.report.words import clean, generation_label, metric_words, subset_label
 
 _QUALITY = ("images", "kept", "accuracy", "kept_accuracy", "mean_confidence")
 _WHOLE = ("threshold", "agreement", "unique", "duplicates")
-MAX_POINTS = 300
-"""Points of a training curve; more are averaged in equal groups."""
 MAX_CLASSES = 30
 """More classes than this are drawn ranked, without names."""
 
@@ -22,11 +20,13 @@ MAX_CLASSES = 30
 def health_section(rows: Rows, costs: Rows, curves: pd.DataFrame) -> Section | None:
     """Pseudo-labels, selection, training curves, costs; whatever of it is there."""
     makers = [_source_table(rows), _whole_table(rows), _histograms(rows), _class_chart(rows), _class_table(rows)]
-    blocks: list[Block | None] = [*makers, *_curve_charts(curves), _cost_table(costs)]
+    blocks: list[Block | None] = [*makers, *curve_charts(curves), cost_table(costs)]
     found = tuple(block for block in blocks if block)
     if not found:
         return None
-    intro = "Generation g stands for the pseudo-labels that student g was trained on, given by the generation before it."
+    intro = (
+        "Generation g stands for the pseudo-labels that student g was trained on, given by the generation before it."
+    )
     return Section(
         id="self-training",
         nav="Self-training",
@@ -77,7 +77,9 @@ def _whole_table(rows: Rows) -> Table | None:
         numbers = [rows.number(generation, Key("pseudo-labels", metric)) for generation in generations]
         if any(numbers):
             unit = next(number.unit for number in numbers if number)
-            lines.append(TableRow(head=metric_words(metric).label, unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
+            lines.append(
+                TableRow(head=metric_words(metric).label, unit=unit, cells=tuple(Cell(main=n) for n in numbers))
+            )
     if not lines:
         return None
     return Table(
@@ -105,7 +107,9 @@ def _histograms(rows: Rows) -> Chart | None:
         if x:
             series = Series(role=generation, label="images", x=tuple(x), y=tuple(y))
             threshold = math.nan if limit is None else limit.value
-            panels.append(Panel(title=f"labels for {generation_label(generation)}", series=(series,), threshold=threshold))
+            panels.append(
+                Panel(title=f"labels for {generation_label(generation)}", series=(series,), threshold=threshold)
+            )
     if not panels:
         return None
     return Chart(
@@ -188,96 +192,3 @@ def _class_table(rows: Rows) -> Fold | None:
         groups=(RowGroup(rows=tuple(lines)),),
     )
     return Fold(summary="The numbers by class", blocks=(table,))
-
-
-_CURVES = (
-    ("loss_labelled", "loss, labelled images", False),
-    ("loss_unlabelled", "loss, pseudo-labelled images", False),
-    ("accuracy_labelled", "training accuracy, labelled", False),
-    ("lr", "learning rate", False),
-    ("images_per_second", "images/s", False),
-)
-
-
-def _curve_charts(curves: pd.DataFrame) -> list[Chart]:
-    if curves.empty:
-        return []
-    names = list(dict.fromkeys(curves["generation"]))
-    names.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
-    columns = [one for one in _CURVES if one[0] in curves]
-    if "loss" in curves and "loss_labelled" not in curves:
-        columns.insert(0, ("loss", "loss", False))
-    panels = []
-    for column, title, log in columns:
-        series = tuple(one for name in names if (one := _curve(curves, name, column)))
-        if series:
-            panels.append(Panel(title=title, series=series, log_y=log))
-    if not panels:
-        return []
-    chart = Chart(
-        id="training",
-        shape="lines",
-        title="Training",
-        caption="Training curves from metrics.jsonl. Losses under noise are not comparable with those without.",
-        panels=tuple(panels),
-        columns=3,
-        x_label="step",
-        share_y=False,
-        panel_height=1.6,
-    )
-    return [chart]
-
-
-def _curve(curves: pd.DataFrame, generation: str, column: str) -> Series | None:
-    part = curves.loc[curves["generation"] == generation, ["step", column]].dropna()
-    if part.empty:
-        return None
-    if len(part) > MAX_POINTS:
-        group = pd.RangeIndex(len(part)) * MAX_POINTS // len(part)
-        part = part.groupby(group).mean()
-    x, y = (tuple(float(value) for value in part[name]) for name in ("step", column))
-    return Series(role=generation, label=generation_label(generation), x=x, y=y)
-
-
-_STAGES = ("train", "label", "select", "evaluate", "total")
-
-
-def _cost_table(costs: Rows) -> Table | None:
-    frame = costs.frame
-    if frame.empty:
-        return None
-    generations = sorted(costs.values("generation"), key=_cost_place)
-    stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 3)
-    groups = []
-    for metric, title in (
-        ("seconds", "Time"),
-        ("images_per_second", "Throughput"),
-        ("peak_memory_bytes", "Peak memory"),
-    ):
-        lines = []
-        for stage in stages:
-            numbers = [costs.number(g, Key("cost", metric, stage)) for g in generations]
-            if any(numbers):
-                unit = next(number.unit for number in numbers if number)
-                lines.append(TableRow(head=_stage(stage), unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
-        if lines:
-            groups.append(RowGroup(title=title, rows=tuple(lines)))
-    if not groups:
-        return None
-    return Table(
-        id="costs-table",
-        caption="What it cost. From costs.csv: another run gives other numbers.",
-        corner="Stage",
-        columns=tuple("whole run" if g == "all" else generation_label(g) for g in generations),
-        groups=tuple(groups),
-        sortable=False,
-    )
-
-
-def _stage(name: str) -> str:
-    return clean(name)
-
-
-def _cost_place(generation: str) -> Any:
-    return (not generation.isdigit(), int(generation) if generation.isdigit() else 0, generation == "all")
-

@@ -9,13 +9,13 @@ import pandas as pd
 from nsbench.results import read_results
 from nsbench.runfolder import RunFolder
 
-_HEADLINES = (
-    ("top-1", "imagenet", "", "top1"),
-    ("A top-1", "imagenet-a", "", "top1"),
-    ("C error", "imagenet-c", "mean", "error"),
-    ("P flips", "imagenet-p", "", "flip_probability"),
-    ("FGSM mean", "fgsm", "mean", "top1"),
-)
+_HEADLINES = {
+    "top-1": ("imagenet", "", "top1"),
+    "A top-1": ("imagenet-a", "", "top1"),
+    "C error": ("imagenet-c", "mean", "error"),
+    "P flips": ("imagenet-p", "", "flip_probability"),
+    "FGSM mean": ("fgsm", "mean", "top1"),
+}
 _VERSUS = (("", ""), ("gen0", "vs gen 0"), ("control", "vs control"))
 
 
@@ -33,10 +33,10 @@ def headline_table(folder: RunFolder) -> str:
     if len(numbered) > 1:
         last = numbered[-1]
         lines += [(f"gen {last} {words}", last, versus) for versus, words in _VERSUS[1:]]
-    header = ["", *(f"{title} {_arrow(results, *key)}" for title, *key in _HEADLINES)]
+    header = ["", *(f"{title} {_arrow(results, *key)}" for title, key in _HEADLINES.items())]
     table = [header, ["---"] + ["---:"] * len(_HEADLINES)]
     for title, name, versus in lines:
-        cells = [_cell(results, name, versus, *key) for _, *key in _HEADLINES]
+        cells = [_cell(results, name, versus, key) for key in _HEADLINES.values()]
         if any(cell != "–" for cell in cells):
             table.append([title, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
@@ -56,8 +56,8 @@ def _arrow(results: pd.DataFrame, eval_name: str, level: str, metric: str) -> st
     return "" if found.empty else ("↑" if found.iloc[0].higher_is_better else "↓")
 
 
-def _cell(results: pd.DataFrame, generation: str, versus: str, eval_name: str, level: str, metric: str) -> str:
-    found = _find(results, eval_name, level, metric)
+def _cell(results: pd.DataFrame, generation: str, versus: str, key: tuple[str, str, str]) -> str:
+    found = _find(results, *key)
     found = found[(found.generation == generation) & (found.versus == versus)]
     if found.empty or math.isnan(found.iloc[0].value):
         return "–"

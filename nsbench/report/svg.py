@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from nsbench.files import write_atomic
 
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _PDF_METADATA = {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}
+
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "nsbench",
+    "pdf.fonttype": 42,
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.parse_math": False,  # names from outside may hold dollar signs
+    "axes.unicode_minus": True,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 8.5,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.2,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.axisbelow": True,
+    "path.simplify": True,
+}
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """matplotlib settings of the report; glyphs that the font lacks are the browser's business."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def svg_text(figure: Figure) -> str:
@@ -24,8 +56,10 @@ def svg_text(figure: Figure) -> str:
 
 def inline_svg(text: str, prefix: str, label: str, colours: Mapping[str, tuple[str, str]]) -> str:
     """SVG text made fit for a page: no prolog, ids of its own, colours as CSS variables, a name for screen readers."""
-    body = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    variables = {light: f"var(--{name})" for name, (light, _) in reversed(colours.items())}
+    body = re.sub(
+        r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL
+    )
+    variables = {light: f"var(--{name})" for name, (light, _) in reversed(list(colours.items()))}
 
     def own(tag: re.Match[str]) -> str:
         """Attributes alone are rewritten, never what is written between tags."""
@@ -46,5 +80,5 @@ def write_figure(figure: Figure, svg: str, folder: Path, name: str) -> None:
     write_atomic(folder / f"{name}.svg", svg.encode())
     for kind, options in (("pdf", {"metadata": _PDF_METADATA}), ("png", {"dpi": 160, "metadata": {"Software": None}})):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, facecolor="white", **options)  # type: ignore[arg-type]
+        figure.savefig(buffer, format=kind, facecolor="white", **options)
         write_atomic(folder / f"{name}.{kind}", buffer.getvalue())

@@ -93,12 +93,18 @@ def _eyebrow(records: Records) -> tuple[str, ...]:
 def status_badges(runs: list[Records]) -> list[tuple[str, str]]:
     """Complete, partial or unknown; and whether the data are the embedded ones."""
     partial = [records for records in runs if records.text("status") != "complete"]
-    badges = [("warn", "partial" if len(runs) == 1 else f"{plural(len(partial), 'run')} partial")] if partial else [("good", "complete")]
+    badges = (
+        [("warn", "partial" if len(runs) == 1 else f"{plural(len(partial), 'run')} partial")]
+        if partial
+        else [("good", "complete")]
+    )
     if any(records.run.get("embedded") for records in runs):
         badges.append(("plain", "embedded data"))
     if runs[0].run.get("held_out") is not None:
         held = all(records.run.get("held_out") for records in runs)
-        badges.append(("plain", "held-out test set") if held else ("warn", "not held out: seen while choosing the recipe"))
+        badges.append(
+            ("plain", "held-out test set") if held else ("warn", "not held out: seen while choosing the recipe")
+        )
     return badges
 
 

@@ -216,7 +216,8 @@ def test_few_classes_have_no_top5(sets: dict[str, ImageSet]) -> None:
 
 def test_ranks_go_from_best_to_worst_and_ties_to_the_lower_class() -> None:
     assert ranked(np.array([[1.0, 3.0, 3.0, 2.0]]), 3).tolist() == [[1, 2, 3]]
-    assert ranked(np.zeros((2, 100))).tolist() == [[0, 1, 2, 3, 4]] * 2
+    tied = np.random.default_rng(0).integers(0, 4, (20, 100)).astype(np.float32)
+    assert ranked(tied).tolist() == [sorted(range(100), key=lambda c, row=row: (-row[c], c))[:5] for row in tied]
     assert ranked(np.zeros((2, 7, 9))).shape == (2, 7, 5)
 
 

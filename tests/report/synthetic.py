@@ -62,7 +62,9 @@ class _Maker:
         self.rows: list[Row] = []
 
     def skill(self, generation: str) -> float:
-        return {"control": 0.45}.get(generation, 0.0) if not generation.isdigit() else self.run.gain * int(generation) / 3
+        return (
+            {"control": 0.45}.get(generation, 0.0) if not generation.isdigit() else self.run.gain * int(generation) / 3
+        )
 
     def add(self, eval: str, metric: str, base: float, effect: float, spread: float, **more: object) -> None:
         n = int(more.pop("n", 500))
@@ -134,7 +136,9 @@ def _corruptions(make: _Maker) -> None:
         worse = -1 if name in ("brightness", "pixelate") else 1
         for level in range(1, 6):
             base = 0.08 + 0.02 * (k % 5) + 0.07 * level * (0.6 + 0.1 * (k % 4))
-            make.add("imagenet-c", "error", base, -0.11 * worse * level / 4, 0.018, subset=name, level=str(level), up=False)
+            make.add(
+                "imagenet-c", "error", base, -0.11 * worse * level / 4, 0.018, subset=name, level=str(level), up=False
+            )
         make.add("imagenet-c", "error", 0.28 + 0.01 * k, -0.1 * worse, 0.012, subset=name, level="mean", up=False)
         nan = name == "brightness"
         make.add(
@@ -173,7 +177,12 @@ def _pseudo_labels(make: _Maker) -> None:
     rng = make.rng
     for k in range(1, make.run.students + 1):
         put = dict.fromkeys(("eval",), "pseudo-labels") | {"protocol": "pool, 4421 images; teacher un-noised"}
-        for source, num, right in (("all", 4421, 0.86), ("mnist", 2200, 0.9), ("load_digits", 1797, 0.7), ("out-of-domain", 300, math.nan)):
+        for source, num, right in (
+            ("all", 4421, 0.86),
+            ("mnist", 2200, 0.9),
+            ("load_digits", 1797, 0.7),
+            ("out-of-domain", 300, math.nan),
+        ):
             kept = 0.2 if math.isnan(right) else 0.8 + 0.04 * k
             count = {"n": num, "higher_is_better": True, "subset": source, **put}
             make.put(str(k), num, metric="images", unit="count", **count)
@@ -254,7 +263,8 @@ def _curve_lines(run: Synthetic) -> Iterator[str]:
             loss = 2.3 * math.exp(-step / 200) + 0.1 + rng.normal(0, 0.02)
             line = {
                 "generation": g, "step": step, "loss": 2 * loss, "loss_labelled": loss,
-                "loss_unlabelled": None if g in ("0", "control") else loss + 0.3, "lr": 0.1 * (1 + math.cos(step / 900 * 3.14)) / 2,
+                "loss_unlabelled": None if g in ("0", "control") else loss + 0.3,
+                "lr": 0.1 * (1 + math.cos(step / 900 * 3.14)) / 2,
                 "images_per_second": 2000 + rng.normal(0, 50), "accuracy_labelled": 1 - math.exp(-step / 150),
             }  # fmt: skip
             yield json.dumps(line) + "\n"
@@ -266,7 +276,7 @@ def _write_samples(folder: RunFolder, run: Synthetic) -> None:
     groups = []
     for group, title, count, size in (
         ("corruptions", "One digit under every corruption, severity 3", 15, (32, 32)),
-        ("adversarial", "Clean and attacked, ε = 16/255", 4, (64, 32)),
+        ("adversarial", "Clean and attacked, ε = 16/255", 4, (96, 32)),
         ("flips", "A perturbation sequence on which the prediction flips", 2, (320, 32)),
     ):
         items = []
@@ -277,7 +287,8 @@ def _write_samples(folder: RunFolder, run: Synthetic) -> None:
             items.append(
                 {
                     "file": f"{group}-{k}.png", "caption": subset.replace("_", " "), "truth": "3", "subset": subset,
-                    "level": "3", "predictions": {g: "3" if (k + i) % 3 else "8" for i, g in enumerate(run.generations)},
+                    "level": "3",
+                    "predictions": {g: "3" if (k + i) % 3 else "8" for i, g in enumerate(run.generations)},
                 }
             )  # fmt: skip
         groups.append({"group": group, "title": title, "items": items})

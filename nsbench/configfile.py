@@ -1,0 +1,196 @@
+"""Configurations as files: defaults < a TOML file (with `extends`) < an ablation < flags < `--set`, in that order.
+
+Presets (`nsbench/presets/*.toml`) are data that override the defaults of `nsbench.config`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from nsbench.config import Config
+from nsbench.errors import ConfigError
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+EXECUTION_ONLY = ("device", "workers", "data.cache_dir", "train.checkpoint_seconds")
+"""Keys that may differ when a run folder is continued."""
+
+
+def load_config(
+    source: str | Path | None = None,
+    *,
+    ablation: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Config:
+    """Resolve a configuration: defaults < TOML (with `extends`) < ablation < flags < `--set`.
+
+    Args:
+        source: name of a preset, path of a TOML file, or a run folder; None is the embedded default.
+        ablation: name of a table under `[ablations]` of the TOML.
+        overrides: dotted keys with values, from flags.
+        assignments: `section.key=value` texts; the value is TOML, or else plain text.
+
+    Raises:
+        ConfigError: unknown preset, key or ablation, or a value out of range; the nearest name is suggested.
+    """
+    values = _read_toml("mnist5k" if source is None else str(source))
+    ablations = values.pop("ablations", {})
+    if ablation is not None:
+        if ablation not in ablations:
+            raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, ablations)}")
+        values["ablation"] = ablation
+        _merge(values, ablations[ablation])
+    for key, value in (overrides or {}).items():
+        _assign(values, key, value)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        _require(bool(equals), f"--set {assignment!r} is not of the form section.key=value")
+        _assign(values, key.strip(), _toml_value(text.strip()))
+    config: Config = _build(Config, values, "")
+    return config
+
+
+def presets() -> list[str]:
+    """Names of the presets that come with the package."""
+    folder = resources.files("nsbench") / "presets"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as TOML that `load_config` reads back to an equal one."""
+    return tomli_w.dumps(to_dict(config))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain nested dictionary of the configuration, with lists for tuples."""
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
+    return plain
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys at which two `to_dict` dictionaries differ, but for `EXECUTION_ONLY`."""
+    keys: list[str] = []
+    for name in sorted({*one, *other}):
+        path, left, right = prefix + name, one.get(name), other.get(name)
+        if path in EXECUTION_ONLY or left == right:
+            continue
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            keys += differing_keys(left, right, path + ".")
+        else:
+            keys.append(path)
+    return keys
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of the known names, else the list of them."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    if nearest:
+        return f"; did you mean {nearest[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def _read_toml(source: str, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A TOML file or preset over what it extends; a relative `extends` is looked up beside the file that names it."""
+    if source in presets():
+        with resources.as_file(resources.files("nsbench") / "presets" / f"{source}.toml") as path:
+            values = _parse(path)
+    else:
+        path = Path(source)
+        if path.is_dir():
+            path = path / "config.toml"
+        elif parents and not path.is_absolute():
+            path = parents[-1].parent / path
+        _require(path.suffix == ".toml", f"no preset, TOML file or run folder {source!r}{suggest(source, presets())}")
+        values = _parse(path)
+    _require(path not in parents, f"config {path} extends itself, through {parents[-1] if parents else path}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    merged = _read_toml(str(base), (*parents, path))
+    _merge(merged, values)
+    return merged
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path} cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path} is not TOML: {error}") from None
+
+
+def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        _require(isinstance(values, dict), f"--set {key}: {section!r} is not a section")
+    values[last] = value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    _require(isinstance(values, Mapping), f"[{where.rstrip('.')}] must be a section, not {values!r}")
+    hints = typing.get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}
+    for key in values:
+        _require(key in known, f"unknown key {where + key!r}{suggest(key, known)}")
+    return kind(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check one value against its field's type: a dataclass, a tuple, a literal, a mapping or a scalar."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, where + ".")
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), f"{where} must be a list, not {value!r}")
+        return tuple(_convert(typing.get_args(hint)[0], item, where) for item in value)
+    if origin is Literal:
+        known = typing.get_args(hint)
+        _require(value in known, f"{where} is {value!r}{suggest(str(value), known)}")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = Mapping if origin not in (None, types.UnionType) else hint
+    right = isinstance(value, expected) and (hint is bool or not isinstance(value, bool))
+    _require(right, f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    return value

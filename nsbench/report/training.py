@@ -1,0 +1,107 @@
+"""How training went and what it cost: curves of every generation, seconds, images/s and memory of every stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from nsbench.report.model import Cell, Chart, Panel, RowGroup, Series, Table, TableRow
+from nsbench.report.rows import Key, Rows
+from nsbench.report.words import clean, generation_label
+
+MAX_POINTS = 300
+"""Points of a training curve; more are averaged in equal groups."""
+
+_CURVES = (
+    ("loss_labelled", "loss, labelled images", False),
+    ("loss_unlabelled", "loss, pseudo-labelled images", False),
+    ("accuracy_labelled", "training accuracy, labelled", False),
+    ("lr", "learning rate", False),
+    ("images_per_second", "images/s", False),
+)
+
+
+def curve_charts(curves: pd.DataFrame) -> list[Chart]:
+    """Loss, accuracy, learning rate and speed by step, a line a generation."""
+    if curves.empty:
+        return []
+    names = list(dict.fromkeys(curves["generation"]))
+    names.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
+    columns = [one for one in _CURVES if one[0] in curves]
+    if "loss" in curves and "loss_labelled" not in curves:
+        columns.insert(0, ("loss", "loss", False))
+    panels = []
+    for column, title, log in columns:
+        series = tuple(one for name in names if (one := _curve(curves, name, column)))
+        if series:
+            panels.append(Panel(title=title, series=series, log_y=log))
+    if not panels:
+        return []
+    chart = Chart(
+        id="training",
+        shape="lines",
+        title="Training",
+        caption="Training curves from metrics.jsonl. Losses under noise are not comparable with those without.",
+        panels=tuple(panels),
+        columns=3,
+        x_label="step",
+        share_y=False,
+        panel_height=1.6,
+    )
+    return [chart]
+
+
+def _curve(curves: pd.DataFrame, generation: str, column: str) -> Series | None:
+    part = curves.loc[curves["generation"] == generation, ["step", column]].dropna()
+    if part.empty:
+        return None
+    if len(part) > MAX_POINTS:
+        group = pd.RangeIndex(len(part)) * MAX_POINTS // len(part)
+        part = part.groupby(group).mean()
+    x, y = (tuple(float(value) for value in part[name]) for name in ("step", column))
+    return Series(role=generation, label=generation_label(generation), x=x, y=y)
+
+
+_STAGES = ("train", "label", "select", "evaluate", "total")
+
+
+def cost_table(costs: Rows) -> Table | None:
+    """Time, throughput and memory of every stage."""
+    frame = costs.frame
+    if frame.empty:
+        return None
+    generations = sorted(costs.values("generation"), key=_cost_place)
+    stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 3)
+    groups = []
+    for metric, title in (
+        ("seconds", "Time"),
+        ("images_per_second", "Throughput"),
+        ("peak_memory_bytes", "Peak memory"),
+    ):
+        lines = []
+        for stage in stages:
+            numbers = [costs.number(g, Key("cost", metric, stage)) for g in generations]
+            if any(numbers):
+                unit = next(number.unit for number in numbers if number)
+                lines.append(TableRow(head=_stage(stage), unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
+        if lines:
+            groups.append(RowGroup(title=title, rows=tuple(lines)))
+    if not groups:
+        return None
+    return Table(
+        id="costs-table",
+        caption="What it cost. From costs.csv: another run gives other numbers.",
+        corner="Stage",
+        columns=tuple("whole run" if g == "all" else generation_label(g) for g in generations),
+        groups=tuple(groups),
+        sortable=False,
+    )
+
+
+def _stage(name: str) -> str:
+    return clean(name)
+
+
+def _cost_place(generation: str) -> Any:
+    return (not generation.isdigit(), int(generation) if generation.isdigit() else 0, generation == "all")
