@@ -211,6 +211,8 @@ def _cost_rows(folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, 
         rows.append(row)
 
     for generation in run["generations_made"]:
+        if not folder.train_record(generation).is_file():
+            continue
         record = read_json(folder.train_record(generation))
         add(generation, "train", "seconds", record["seconds"], "seconds")
         add(generation, "train", "images_per_second", record["images_per_second"], "images/s")
@@ -241,6 +243,7 @@ def _start(config: Config, folder: RunFolder, task: Task, argv: list[str], devic
         model = config.model(config.generations if name == "control" else int(name))
         parameters = num_parameters(build(model, len(task.labelled.classes), 0))
         models[name] = {"label": model.label, "params": parameters}
+    folder.report.unlink(missing_ok=True)  # never an old page beside new records
     write_text(folder.config, to_toml(config))
     write_npz(folder.truth, {field: getattr(task.truth, field) for field in ("ids", "labels", "sources")})
     folder.write_run(

@@ -78,7 +78,13 @@ class RunFolder:
         return self.root / "metrics.jsonl"
 
     def generation(self, name: str) -> Path:
-        """Folder of generation `0`, `1`, ... or `control`."""
+        """Folder of generation `0`, `1`, ... or `control`.
+
+        Raises:
+            DataError: a record names a generation that is neither, and so perhaps a path elsewhere.
+        """
+        if name != "control" and not (name.isascii() and name.isdigit()):
+            raise DataError(f"{self.root} names a generation {name!r}; it must be a number or 'control'")
         return self.root / (name if name == "control" else f"gen{name}")
 
     def weights(self, name: str) -> Path:
@@ -96,7 +102,14 @@ class RunFolder:
         return self.generation(name) / "labels"
 
     def cell(self, name: str, eval_name: str, cell: str) -> Path:
-        """Predictions of one generation on one cell."""
+        """Predictions of one generation on one cell.
+
+        Raises:
+            DataError: a record names an eval or a cell that is no plain file name.
+        """
+        for part in (eval_name, cell):
+            if part != Path(part).name or part in ("", ".", ".."):
+                raise DataError(f"{self.root} names a cell {part!r}; it must be a plain name")
         return self.generation(name) / "evals" / eval_name / f"{cell}.npz"
 
     def read_run(self) -> dict[str, Any]:

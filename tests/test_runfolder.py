@@ -85,3 +85,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         pytest.fail("a file holds a folder")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "", "..", "a/b", "/etc"])
+def test_names_from_records_stay_inside_the_folder(name: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(DataError, match="names a"):
+        folder.generation(name)
+    with pytest.raises(DataError, match="names a"):
+        folder.cell("0", name, "val")
+    with pytest.raises(DataError, match="names a"):
+        folder.cell("0", "imagenet", name)

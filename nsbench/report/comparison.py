@@ -90,7 +90,7 @@ def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: bool) -> 
             folds.append(Fold(summary=f"All generations of {clean(recipe)}", blocks=section.blocks[:1]))
     table = Table(
         id="recipes-table",
-        caption="Final generation of each recipe; below each mean its paired difference to "
+        caption="Last generation of each recipe; below it the paired difference to the same generation of "
         f"{clean(gathered.main)} over common seeds",
         corner="Recipe",
         columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
@@ -98,23 +98,19 @@ def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: bool) -> 
         legend=True,
         sortable=False,
     )
-    caption = "Final generation of each recipe: every seed, and the mean with its 95 % t interval."
+    caption = "Last generation of each recipe: every seed, and the mean with its 95 % t interval."
     chart = _dots("recipes", "Recipes", caption, dots, imagenet)
     return Section(id="recipes", nav="Recipes", title="Recipe against recipe", blocks=(table, chart, *folds))
 
 
 def _recipe_row(gathered: Gathered, recipe: str, rows: Rows, protocols: Protocols) -> TableRow:
-    against = Rows(_recipe_rows(gathered, recipe), protocols)
+    against = Rows(gathered.against_main(recipe), protocols)
     cells = []
     for key in HEADLINES:
         delta = against.number(rows.final, key, gathered.main)
         cells.append(Cell(main=rows.number(rows.final, key), deltas=(delta,) if delta else ()))
-    return TableRow(head=f"{clean(recipe)}, {plural(len(gathered.runs[recipe]), 'seed')}", cells=tuple(cells))
-
-
-def _recipe_rows(gathered: Gathered, recipe: str) -> pd.DataFrame:
-    frame = gathered.results
-    return frame[(frame["run"] == gathered.names[recipe]) & (frame["versus"] == gathered.main)]
+    head = f"{clean(recipe)}, {generation_label(rows.final)}, {plural(len(gathered.runs[recipe]), 'seed')}"
+    return TableRow(head=head, cells=tuple(cells))
 
 
 def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet: bool) -> Section | None:

@@ -49,7 +49,13 @@ class Gathered:
         """Rows over all seeds of a recipe; the run's own where there is but one seed."""
         frame = self.results if table == "results" else self.costs
         alone = len(self.runs[recipe]) == 1
-        return frame[frame["run"] == (self.runs[recipe][0].text("name") if alone else self.names[recipe])]
+        name = self.runs[recipe][0].text("name") if alone else self.names[recipe]
+        return frame[(frame["run"] == name) & (frame["versus"] != self.main)]
+
+    def against_main(self, recipe: str) -> pd.DataFrame:
+        """Rows of a recipe's difference to the main one."""
+        frame = self.results
+        return frame[(frame["run"] == self.names[recipe]) & (frame["versus"] == self.main)]
 
 
 def gather(runs: Sequence[Records]) -> Gathered:
@@ -73,8 +79,8 @@ def gather(runs: Sequence[Records]) -> Gathered:
     over, single, costs = [], [], [records.costs for group in by_recipe.values() for records in group]
     for name, group in by_recipe.items():
         if len(group) > 1:
-            over.append(aggregate(pd.concat([r.results for r in group]), labels[name], num_runs=len(group)))
-            costs.append(aggregate(pd.concat([r.costs for r in group]), labels[name], num_runs=len(group)))
+            over.append(aggregate(pd.concat([r.results for r in group]), labels[name]))
+            costs.append(aggregate(pd.concat([r.costs for r in group]), labels[name]))
             single += [records.results for records in group]
         else:
             over.append(group[0].results)
@@ -103,7 +109,7 @@ def _is_headline(frame: pd.DataFrame) -> Any:
     return np.array([key in HEADLINES for key in keys], dtype=bool)
 
 
-def aggregate(frame: pd.DataFrame, run: str, num_runs: int) -> pd.DataFrame:
+def aggregate(frame: pd.DataFrame, run: str) -> pd.DataFrame:
     """One row a measure: the mean over seeds with its t interval; for differences a paired t test as well.
 
     A seed without a value makes the mean nan: which seeds have one may depend on how they fared. So do seeds that all
@@ -115,14 +121,12 @@ def aggregate(frame: pd.DataFrame, run: str, num_runs: int) -> pd.DataFrame:
     rows = []
     for _, part in frame.groupby(_MEASURE, sort=False):
         first = part.iloc[0] if len(part) == 1 else _one_protocol(part)
-        rows.append(_mean_row(first, part["value"].to_numpy(), run, num_runs))
+        rows.append(_mean_row(first, part["value"].to_numpy(), run))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _mean_row(first: Any, values: np.ndarray, run: str, num_runs: int) -> dict[str, Any]:
+def _mean_row(first: Any, values: np.ndarray, run: str) -> dict[str, Any]:
     mean, low, high, p_value = paired(values)
-    if len(values) < num_runs and first["eval"] == "imagenet-c" and first["unit"] == "percent":
-        mean, low, high, p_value = (math.nan,) * 4
     row: dict[str, Any] = dict(first[list(COLUMNS)])
     row.update(run=run, seed="", value=mean, ci_low=low, ci_high=high, n=len(values))
     row["p_value"] = p_value if row["versus"] else math.nan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from pathlib import Path
@@ -36,7 +37,7 @@ def assert_numbers_are_rows(page: Page, tables: dict[str, Path]) -> int:
         table, _, index = element.attributes["data-row"].partition(":")
         row = frames[table].iloc[int(index)]
         value = row[element.attributes.get("data-column", "value")]
-        if value != value:
+        if math.isnan(value):
             assert element.text == DASH
         elif element.text.startswith("<"):
             assert value < 0.001
@@ -60,18 +61,14 @@ def test_no_number_stands_in_a_table_without_its_row(one_run: RunFolder) -> None
     for cell in cells:
         rest = re.sub(r"<data[^>]*>.*?</data>|<span class=\"ci\">.*?</span>", "", cell)
         rest = re.sub(r"<[^>]*>", "", rest)
-        assert not re.search(
-            r"\d", rest.replace("gen 0", "").replace("gen 1", "").replace("gen 2", "").replace("gen 3", "")
-        )
+        assert not re.search(r"\d", re.sub(r"\bgen \d", "", rest))
 
 
 def test_intervals_are_those_of_the_row(one_run: RunFolder) -> None:
     frame = read_results(one_run.results)
     text = one_run.report.read_text(encoding="utf-8")
-    found = re.findall(
-        r'data-row="results:(\d+)"[^>]*>[^<]*</data>(?:<span class="unit">[^<]*</span>)? <span class="ci">\[(.*?), (.*?)\]',
-        text,
-    )
+    number, interval = r'data-row="results:(\d+)"[^>]*>[^<]*</data>', r'<span class="ci">\[(.*?), (.*?)\]'
+    found = re.findall(rf'{number}(?:<span class="unit">[^<]*</span>)? {interval}', text)
     assert len(found) > 700
     for index, low, high in found:
         row = frame.iloc[int(index)]
@@ -165,9 +162,8 @@ def test_one_svg_serves_light_and_dark(one_run: RunFolder) -> None:
 
 def test_figures_lie_beside_the_page(one_run: RunFolder) -> None:
     page = page_of(one_run)
-    names = {
-        element.attributes["id"].removeprefix("fig-") for element in page.find("figure") if "id" in element.attributes
-    }
+    ids = [element.attributes.get("id", "") for element in page.find("figure")]
+    names = {name.removeprefix("fig-") for name in ids if name}
     files = {path.name for path in one_run.figures.iterdir()}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png")}
     assert len(names) == 8
@@ -213,9 +209,6 @@ def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     assert "7*7" in page.text
     assert "49" not in page.find("title")[0].text
     assert "$x_1$" in page.find("h1")[0].text
-    assert all(
-        element.parents.count("svg") == (element.tag != "svg") for element in page.elements if "svg" in element.parents
-    )
 
 
 def test_pictures_are_confined_to_their_folder(tmp_path: Path) -> None:
@@ -239,11 +232,11 @@ def test_pictures_are_confined_to_their_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "run",
     [
-        pytest.param(Synthetic(control=False), id="no control"),
+        pytest.param(Synthetic(control=False, evals=("imagenet", "imagenet-a", "pseudo-labels")), id="no control"),
         pytest.param(Synthetic(students=0, control=False, evals=ALL_EVALS[:-1]), id="one model"),
         pytest.param(Synthetic(evals=("imagenet",), status="partial"), id="one eval"),
         pytest.param(Synthetic(evals=("imagenet-c", "attacks"), students=1), id="no clean images"),
-        pytest.param(Synthetic(students=5), id="five students"),
+        pytest.param(Synthetic(students=5, evals=("imagenet", "fgsm")), id="five students"),
     ],
 )
 def test_what_is_missing_leaves_the_rest(tmp_path: Path, run: Synthetic) -> None:
