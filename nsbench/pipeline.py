@@ -11,6 +11,7 @@ import platform
 import resource
 import shlex
 import shutil
+import subprocess
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from nsbench.data.images import Task
     from nsbench.engine.generations import Engine
 
+_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _PACKAGES = ("torch", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-learn", "duckdb", "opencv-python")
 
 
@@ -243,6 +245,7 @@ def _start(config: Config, folder: RunFolder, task: Task, argv: list[str], devic
         model = config.model(config.generations if name == "control" else int(name))
         parameters = num_parameters(build(model, len(task.labelled.classes), 0))
         models[name] = {"label": model.label, "params": parameters}
+    started = folder.read_run().get("started") if folder.run_json.is_file() else None
     folder.report.unlink(missing_ok=True)  # never an old page beside new records
     write_text(folder.config, to_toml(config))
     write_npz(folder.truth, {field: getattr(task.truth, field) for field in ("ids", "labels", "sources")})
@@ -264,6 +267,8 @@ def _start(config: Config, folder: RunFolder, task: Task, argv: list[str], devic
             "data_fingerprints": _data_fingerprints(task),
             "protocols": {name: EVALS[name].protocol(config.eval, task.evaluation) for name in config.eval.evals},
             "cells": {name: list(EVALS[name].cells(config.eval, task.evaluation)) for name in config.eval.evals},
+            "started": started or time.strftime(_TIME),
+            "git": _commit(),
             "argv": [shlex.quote(word) for word in argv],
             "versions": {"nsbench": __version__, "python": platform.python_version(), **_versions()},
             "hardware": {"device": device, "threads": config.threads, "machine": platform.machine()},
@@ -277,7 +282,9 @@ def _finish(folder: RunFolder, measured: bool) -> None:
     run.pop("schema")
     records = [path for pattern in _RECORDS for path in sorted(folder.root.glob(pattern))]
     files = {str(path.relative_to(folder.root)): file_fingerprint(path) for path in records}
-    folder.write_run({**run, "status": "complete", "evaluated": measured, "files": files})
+    folder.write_run(
+        {**run, "status": "complete", "finished": time.strftime(_TIME), "evaluated": measured, "files": files}
+    )
 
 
 _RECORDS = (
@@ -343,6 +350,15 @@ def _fits(path: Path, made_by: str) -> bool:
 def _data_fingerprints(task: Task) -> dict[str, str]:
     sets = {"labelled": task.labelled, "unlabelled": task.unlabelled, **task.evaluation}
     return {name: images.fingerprint for name, images in sets.items()}
+
+
+def _commit() -> str:
+    """Commit of the checkout that runs, marked where files differ from it; empty for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _versions() -> dict[str, str]:

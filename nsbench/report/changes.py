@@ -30,7 +30,9 @@ _SIDE = {"worse": "bad", "better": "good"}
 def change_section(rows: Rows, imagenet: bool) -> Section | None:
     """Differences of the final generation first, those of the generations before in a fold."""
     frame = rows.frame
-    frame = frame[(frame["versus"] != "") & ~frame["eval"].isin(NOT_EVALS) & (frame["generation"] != "control")]
+    frame = frame[
+        (frame["versus"] != "") & ~frame["eval"].isin(NOT_EVALS) & ~frame["generation"].isin(["0", "control"])
+    ]
     differences = [row for row in listed(frame) if not math.isnan(row.ci_low)]
     if not differences:
         return None
@@ -70,7 +72,9 @@ def _tables(rows: Rows, found: list[Any], state: str, imagenet: bool) -> list[Bl
     rest = [row for row in (found if state == "worse" else final) if row.Index not in shown][:MOST]
     blocks: list[Block] = []
     against = f"{generation_label(rows.final)} against generation 0 and the control"
-    if first:
+    if not first:
+        blocks.append(Text(parts=(f"Nothing on the {_SIDE[state]} side for {against}.",), css="none-found"))
+    else:
         blocks.append(_table(rows, first, f"{state}-first", f"What got {state}: {against}, clearest first", imagenet))
     if rest:
         scope = "every generation" if state == "worse" else against

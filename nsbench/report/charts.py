@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -43,7 +44,7 @@ def draw(chart: Chart, colours: Colours) -> Figure:
         _dress(axes, chart, panel, colours)
         _PAINTERS[chart.shape](axes, chart, panel, colours)
         outer = column == 0, k + columns >= num
-        _finish(axes, chart, panel, outer, limits)
+        _finish(axes, chart, outer, limits)
     _legend(figure, chart, colours, left / width, 1 - 0.04 / height)
     return figure
 
@@ -66,9 +67,12 @@ def _limits(chart: Chart) -> tuple[float, float] | None:
     known = [end for end in ends if math.isfinite(end)]
     if not known:
         return None
+    if chart.y_scale == "log":  # whiskers are not drawn on it, and may end at zero
+        drawn = [y for panel in chart.panels for one in panel.series for y in one.y]
+        return min(drawn) / 1.3, max(drawn) * 1.1
     low, high = (0.0 if chart.y_zero else min(known)), max(known)
     room = 0.05 * ((high - low) or 1.0)
-    return low - (room if chart.shape == "lines" else 0), high + room
+    return low - (room if chart.shape == "lines" and chart.y_scale == "linear" else 0), high + room
 
 
 def _dress(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
@@ -107,8 +111,6 @@ def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> No
             linewidth=1.1 if dense else 1.6,
             **marker,
         )
-    if panel.log_y:
-        axes.set_yscale("log")
 
 
 def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
@@ -175,39 +177,62 @@ def _line_style(one: Series) -> Any:
     return "-" if one.role.isdigit() else "--"
 
 
-def _finish(
-    axes: Axes, chart: Chart, panel: Panel, outer: tuple[bool, bool], limits: tuple[float, float] | None
-) -> None:
+def _finish(axes: Axes, chart: Chart, outer: tuple[bool, bool], limits: tuple[float, float] | None) -> None:
+    """Scales, ticks and labels; panels inside a common scale leave out what their neighbours say."""
     first, last = outer
-    ticks = axes.yaxis if chart.shape == "dots" else axes.xaxis
-    if chart.symlog:
-        axes.set_xscale("symlog", base=2, linthresh=chart.symlog, linscale=1)
-        axes.xaxis.set_minor_locator(NullLocator())
     if chart.ticks:
+        ticks = axes.yaxis if chart.shape == "dots" else axes.xaxis
         ticks.set_major_locator(FixedLocator([position for position, _ in chart.ticks]))
         ticks.set_ticklabels([name if first or chart.shape != "dots" else "" for _, name in chart.ticks])
-        if chart.shape == "lines" and not chart.symlog:
-            positions = [position for position, _ in chart.ticks]
-            axes.set_xlim(min(positions) - 0.3, max(positions) + 0.3)
-    elif chart.shape == "lines":
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-    if chart.shape != "dots" and not panel.log_y:
-        axes.yaxis.set_major_locator(MaxNLocator(4 if chart.panel_height < 2.2 else 6, steps=[1, 2, 2.5, 5, 10]))
-        axes.margins(y=0.08)
-    if limits is not None:
-        axes.set_ylim(*limits)
-        if not first:
-            axes.yaxis.set_major_formatter(NullFormatter())
     if chart.shape == "dots":
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(chart.panels) > 1 else 8))
         if chart.y_zero:
             axes.set_xlim(left=0)
+    else:
+        _scale_x(axes, chart)
+        _scale_y(axes, chart)
+    if limits is not None:
+        axes.set_ylim(*limits)
+        if not first:
+            axes.yaxis.set_major_formatter(NullFormatter())
     if last:
         axes.set_xlabel(chart.x_label)
     elif chart.share_y and chart.ticks and chart.shape != "dots":
         axes.tick_params(labelbottom=False)
     if first and chart.y_label:
         axes.set_ylabel(chart.y_label)
+
+
+def _scale_x(axes: Axes, chart: Chart) -> None:
+    positions = [position for position, _ in chart.ticks]
+    if chart.symlog:
+        axes.set_xscale("symlog", base=2, linthresh=chart.symlog, linscale=1)
+        axes.xaxis.set_major_locator(FixedLocator(positions))
+        axes.xaxis.set_ticklabels([name for _, name in chart.ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif chart.shape == "lines" and positions:
+        axes.set_xlim(min(positions) - 0.3, max(positions) + 0.3)
+    elif chart.shape == "lines":
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _scale_y(axes: Axes, chart: Chart) -> None:
+    if chart.y_scale == "root":
+        axes.set_yscale("function", functions=(_root, np.square))
+        axes.yaxis.set_major_locator(FixedLocator([0, 2, 10, 25, 50, 100]))
+    elif chart.y_scale == "log":
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(FixedLocator([0.1, 0.5, 1, 2, 5, 10, 20, 50, 100]))
+        axes.yaxis.set_major_formatter("{x:g}")
+    if chart.y_scale != "linear":
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(4 if chart.panel_height < 2.2 else 6, steps=[1, 2, 2.5, 5, 10]))
+        axes.margins(y=0.08)
+
+
+def _root(values: Any) -> Any:
+    return np.sqrt(np.maximum(values, 0))
 
 
 def _entries(chart: Chart) -> dict[str, Series]:

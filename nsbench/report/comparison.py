@@ -60,6 +60,7 @@ def build_comparison(gathered: Gathered) -> View:
         sections=tuple(section for section in sections if section),
         protocols=protocols.listed(),
         num_students=num_students(gathered.results),
+        seed_note="" if num_seeds > 1 else f"seed {clean(first.text('seed'))}",
         interval_note=kind + ("" if num_seeds > 1 else f", seed {clean(first.text('seed'))}"),
         footer="nsbench " + str((first.run.get("versions") or {}).get("nsbench", "")),
     )
@@ -141,6 +142,7 @@ def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet:
         columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
         groups=(RowGroup(rows=tuple(lines)),),
         legend=True,
+        interval_note=INTERVALS_OVER_IMAGES,
     )
     return Section(id="seeds", nav="Seeds", title="Seed by seed", blocks=(chart, table))
 
@@ -184,6 +186,7 @@ def _dots(id: str, title: str, caption: str, lines: list[tuple[str, Rows, str, l
         ticks=tuple((float(k), name) for k, (name, *_) in enumerate(lines)),
         panel_height=0.34 * len(lines) + 0.3,
         y_zero=False,
+        sources=lines[0][1].sources(HEADLINES),
     )
 
 

@@ -49,11 +49,17 @@ class Sources:
 
     n: tuple[int, ...] = ()
     notes: tuple[int, ...] = ()
+    intervals: bool = False
+    """Whether any of the numbers has one."""
 
     @classmethod
     def of(cls, numbers: Iterable[Number | None]) -> Sources:
         known = [number for number in numbers if number is not None]
-        return cls(n=tuple(sorted({x.n for x in known})), notes=tuple(sorted({x.note for x in known if x.note})))
+        return cls(
+            n=tuple(sorted({x.n for x in known if x.n})),
+            notes=tuple(sorted({x.note for x in known if x.note})),
+            intervals=any(x.interval for x in known),
+        )
 
     @property
     def n_text(self) -> str:
@@ -116,6 +122,8 @@ class Table:
     legend: bool = False
     """Explain the signs of the differences under the table."""
     sortable: bool = True
+    interval_note: str = ""
+    """What its intervals cover, where that is not what the page's do."""
     css: str = ""
 
     @property
@@ -143,7 +151,6 @@ class Panel:
     y_label: str = ""
     threshold: float = math.nan
     """A vertical line, such as the smallest confidence that is kept."""
-    log_y: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,6 +172,8 @@ class Chart:
     """Smallest positive x of a doubling scale with a zero; 0: linear."""
     share_y: bool = True
     y_zero: bool = True
+    y_scale: Literal["linear", "root", "log"] = "linear"
+    """`log`, or `root` where there are zeros: for errors of which a few are far above the rest."""
     panel_height: float = 1.45
     """Inches."""
     narrow: bool = False
@@ -270,6 +279,8 @@ class View:
     """(number, evals, text)."""
     num_students: int
     interval_note: str
+    """What the intervals cover, and the seed."""
+    seed_note: str
     footer: str
 
 

@@ -28,7 +28,7 @@ def picture_section(groups: list[dict[str, Any]], folder: Path) -> Section | Non
                 dropped += 1
                 continue
             left -= len(content)
-            items.append(_picture(item, content))
+            items.append(_picture(item, content, judged=group.get("group") != "flips"))
         if items:
             blocks.append(Pictures(title=clean(group.get("title") or group.get("group", "")), items=tuple(items)))
     if not blocks:
@@ -52,7 +52,8 @@ def _read(folder: Path, item: Mapping[str, Any]) -> bytes | None:
     return content if content.startswith(_SIGNATURE) and content[12:16] == b"IHDR" else None
 
 
-def _picture(item: Mapping[str, Any], content: bytes) -> Picture:
+def _picture(item: Mapping[str, Any], content: bytes, judged: bool) -> Picture:
+    """`judged`: whether a prediction is one class, right or wrong, and not that of each frame."""
     width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))
     truth = clean(item.get("truth") or "", 60)
     predictions = item.get("predictions")
@@ -61,7 +62,11 @@ def _picture(item: Mapping[str, Any], content: bytes) -> Picture:
         by_class.setdefault(clean(predicted, 60), []).append(str(generation))
     alone = len(by_class) == 1 and len(predictions or ()) > 1
     chips = [
-        ("all" if alone else _names(generations), name, "" if not truth else "right" if name == truth else "wrong")
+        (
+            "all" if alone else _names(generations),
+            name,
+            "" if not (truth and judged) else "right" if name == truth else "wrong",
+        )
         for name, generations in by_class.items()
     ]
     subset, level = subset_label(str(item.get("subset") or "")), clean(item.get("level") or "", 40)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
+from typing import Literal
 
-from nsbench.report.model import Block, Chart, Fold, Number, Panel, RowGroup, Section, Series, Table
+from nsbench.report.model import Chart, Fold, Number, Panel, RowGroup, Section, Series, Table
 from nsbench.report.rows import Key, Rows
 from nsbench.report.tables import generation_rows, generation_table, metric_group
 from nsbench.report.words import eval_title, generation_label, subset_label
 
 HEAT_STEPS = (5.0, 15.0, 30.0, 50.0)
 """Distances from 100 at which a CE gets a stronger colour."""
+
+SPREAD_FROM = 4
+"""Largest error in medians of all errors from which on a linear scale would flatten most panels."""
 
 
 def corruption_section(rows: Rows, imagenet: bool) -> Section | None:
@@ -22,28 +27,41 @@ def corruption_section(rows: Rows, imagenet: bool) -> Section | None:
     levels = [level for level in rows.values("level", eval="imagenet-c") if level.isdigit()]
     keys = {name: [(float(level), Key("imagenet-c", "error", name, level)) for level in levels] for name in names}
     panels = [Panel(title=subset_label(name), series=rows.all_series(points)) for name, points in keys.items()]
-    blocks: list[Block | None] = []
-    if any(panel.series for panel in panels):
-        blocks.append(
-            Chart(
-                id="corruptions",
-                shape="lines",
-                title="Error by severity",
-                caption="Top-1 error in percent by severity, a panel for each corruption, one scale. Lower is better.",
-                panels=tuple(panel for panel in panels if panel.series),
-                columns=5,
-                x_label="severity",
-                y_label="error %",
-                ticks=tuple((float(level), level) for level in levels),
-                sources=rows.sources(key for points in keys.values() for _, key in points),
-            )
-        )
-    blocks += [_heat_table(rows, names), _cell_table(rows, names, levels)]
+    chart = _panels(rows, tuple(panel for panel in panels if panel.series), levels)
+    blocks = (chart, _heat_table(rows, names), _cell_table(rows, names, levels))
     return Section(
         id="imagenet-c",
         nav="Corruptions",
         title=eval_title("imagenet-c", imagenet),
         blocks=tuple(block for block in blocks if block),
+    )
+
+
+def _panels(rows: Rows, panels: tuple[Panel, ...], levels: list[str]) -> Chart | None:
+    values = [value for panel in panels for one in panel.series for value in one.y]
+    if not values:
+        return None
+    scale: Literal["linear", "root", "log"] = "linear"
+    if max(values) > SPREAD_FROM * statistics.median(values):
+        scale = "log" if min(values) > 0 else "root"
+    words = {"linear": "one scale for all", "root": "one square-root scale for all", "log": "one log scale for all"}
+    return Chart(
+        id="corruptions",
+        shape="lines",
+        title="Error by severity",
+        caption=f"Top-1 error in percent by severity, a panel for each corruption, {words[scale]}. Lower is better.",
+        panels=panels,
+        columns=5,
+        x_label="severity",
+        y_label="error %",
+        ticks=tuple((float(level), level) for level in levels),
+        y_scale=scale,
+        sources=rows.sources(
+            Key("imagenet-c", "error", name, level)
+            for name in rows.values("subset", eval="imagenet-c")
+            for level in levels
+            if name != "all"
+        ),
     )
 
 

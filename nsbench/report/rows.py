@@ -13,6 +13,7 @@ from nsbench.report.words import (
     AGGREGATE,
     SHORT_VERSUS,
     clean,
+    enough_decimals,
     generation_label,
     metric_words,
     number_text,
@@ -107,6 +108,8 @@ class Rows:
         delta, scale, decimals = bool(row.versus), scale_of(row.metric, row.unit), metric_words(row.metric).decimals
         if row.unit == "seconds" and abs(row.value) >= 100:
             decimals = 0
+        if delta:  # an interval that ends at "0.0" must not hide on which side
+            decimals = enough_decimals([x * scale for x in (row.value, row.ci_low, row.ci_high)], decimals)
         interval = ""
         if not (math.isnan(row.ci_low) or math.isnan(row.ci_high) or math.isnan(row.value)):
             ends = (number_text(end * scale, decimals, signed=delta) for end in (row.ci_low, row.ci_high))

@@ -22,8 +22,6 @@ from nsbench.results import COLUMNS
 MAIN_RECIPE = "noisy-student"
 """What the other recipes are compared with, where it is there."""
 
-_MEASURE = ["generation", "eval", "subset", "level", "metric", "versus"]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gathered:
@@ -118,19 +116,29 @@ def aggregate(frame: pd.DataFrame, run: str) -> pd.DataFrame:
     Raises:
         ConfigError: seeds of one recipe were measured under different protocols.
     """
-    rows = []
-    for _, part in frame.groupby(_MEASURE, sort=False):
-        first = part.iloc[0] if len(part) == 1 else _one_protocol(part)
-        rows.append(_mean_row(first, part["value"].to_numpy(), run))
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for row in frame.itertuples(index=False):
+        groups.setdefault(_measure(row), []).append(row)
+    rows: list[dict[str, Any]] = []
+    for group in groups.values():
+        _refuse_protocols(group)
+        mean, low, high, p_value = paired(np.array([row.value for row in group]))
+        p_value = p_value if group[0].versus else math.nan
+        mine = {
+            "run": run,
+            "seed": "",
+            "value": mean,
+            "ci_low": low,
+            "ci_high": high,
+            "p_value": p_value,
+            "n": len(group),
+        }
+        rows.append(group[0]._asdict() | mine)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _mean_row(first: Any, values: np.ndarray, run: str) -> dict[str, Any]:
-    mean, low, high, p_value = paired(values)
-    row: dict[str, Any] = dict(first[list(COLUMNS)])
-    row.update(run=run, seed="", value=mean, ci_low=low, ci_high=high, n=len(values))
-    row["p_value"] = p_value if row["versus"] else math.nan
-    return row
+def _measure(row: Any) -> tuple[str, ...]:
+    return (row.generation, row.eval, row.subset, row.level, row.metric, row.versus)
 
 
 def paired(values: np.ndarray) -> tuple[float, float, float, float]:
@@ -144,14 +152,13 @@ def paired(values: np.ndarray) -> tuple[float, float, float, float]:
     return mean, low, high, float(2 * stats.t.sf(abs(statistic), len(values) - 1))
 
 
-def _one_protocol(part: pd.DataFrame) -> Any:
-    if part["protocol"].nunique() > 1:
-        a, b = part["protocol"].drop_duplicates().iloc[:2]
+def _refuse_protocols(group: list[Any]) -> None:
+    other = next((row for row in group if row.protocol != group[0].protocol), None)
+    if other is not None:
         raise ConfigError(
-            f"runs {', '.join(part['run'].unique())} measured {part['eval'].iloc[0]} under different protocols "
-            f"({clean(a)!r} and {clean(b)!r}); compare runs of one protocol"
+            f"runs {group[0].run} and {other.run} measured {other.eval} under different protocols "
+            f"({clean(group[0].protocol)!r} and {clean(other.protocol)!r}); compare runs of one protocol"
         )
-    return part.iloc[0]
 
 
 def _against(main: list[Records], other: list[Records], run: str, versus: str) -> pd.DataFrame:

@@ -14,11 +14,11 @@ MAX_POINTS = 300
 """Points of a training curve; more are averaged in equal groups."""
 
 _CURVES = (
-    ("loss_labelled", "loss, labelled images", False),
-    ("loss_unlabelled", "loss, pseudo-labelled images", False),
-    ("accuracy_labelled", "training accuracy, labelled", False),
-    ("lr", "learning rate", False),
-    ("images_per_second", "images/s", False),
+    ("loss_labelled", "loss, labelled images"),
+    ("loss_unlabelled", "loss, pseudo-labelled images"),
+    ("accuracy_labelled", "training accuracy, labelled"),
+    ("lr", "learning rate"),
+    ("images_per_second", "images/s"),
 )
 
 
@@ -30,12 +30,12 @@ def curve_charts(curves: pd.DataFrame) -> list[Chart]:
     names.sort(key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0))
     columns = [one for one in _CURVES if one[0] in curves]
     if "loss" in curves and "loss_labelled" not in curves:
-        columns.insert(0, ("loss", "loss", False))
+        columns.insert(0, ("loss", "loss"))
     panels = []
-    for column, title, log in columns:
+    for column, title in columns:
         series = tuple(one for name in names if (one := _curve(curves, name, column)))
         if series:
-            panels.append(Panel(title=title, series=series, log_y=log))
+            panels.append(Panel(title=title, series=series))
     if not panels:
         return []
     chart = Chart(

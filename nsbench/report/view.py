@@ -69,6 +69,7 @@ def build_view(records: Records) -> View:
         protocols=protocols.listed(),
         num_students=num_students(rows.frame),
         interval_note=f"{INTERVALS_OVER_IMAGES}, seed {clean(records.text('seed', '?'))}",
+        seed_note=f"seed {clean(records.text('seed', '?'))}",
         footer=_footer(records),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -158,6 +159,14 @@ def number_text(value: float, decimals: int, signed: bool = False) -> str:
     if float(text.replace(",", "")) == 0:
         return text
     return (MINUS if value < 0 else "+" if signed else "") + text
+
+
+def enough_decimals(values: Iterable[float], decimals: int) -> int:
+    """Decimals with which no number but 0 itself is written as 0, within reason."""
+    known = [abs(value) for value in values if math.isfinite(value) and value != 0]
+    while known and decimals < 4 and round(min(known), decimals) == 0:
+        decimals += 1
+    return decimals
 
 
 def p_text(p: float) -> str:
