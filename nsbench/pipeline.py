@@ -354,9 +354,11 @@ def _data_fingerprints(task: Task) -> dict[str, str]:
 
 def _commit() -> str:
     """Commit of the checkout that runs, marked where files differ from it; empty for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:  # the first call fails where an environment merely lies inside somebody's checkout
+        for command in (["ls-files", "--error-unmatch", "__init__.py"], ["describe", "--always", "--dirty"]):
+            done = subprocess.run([*git, *command], capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 
