@@ -49,6 +49,8 @@ def main() -> None:
                     flush=True,
                 )
         print(f"exit code {process.returncode} after {kills} kills, {time.monotonic() - began:.0f} s")
+        if process.returncode:
+            sys.exit(process.returncode)
         names = [
             "results.csv",
             *(str(path.relative_to(unbroken.root)) for path in unbroken.root.glob("*/*.safetensors")),

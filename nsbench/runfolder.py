@@ -18,6 +18,9 @@ from nsbench.files import read_json, write_json
 SCHEMA_VERSION = 1
 """Version of `run.json` and of the folder's layout."""
 
+_HELD: set[Path] = set()
+"""Locks of this process: the kernel's record locks tell processes apart, not parts of one."""
+
 
 class RunFolder:
     """Paths of one run. Making the object touches nothing on disk."""
@@ -134,12 +137,15 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process; a second one is refused with the first's host and process id.
 
-        The kernel drops the lock with the process, so a killed run leaves none behind.
+        The kernel drops the lock with the process, so a killed run leaves none behind: a record lock, since that of
+        `flock` would live on in the image workers for as long as they outlive their parent.
 
         Raises:
             ConfigError: another process holds the folder, or it cannot be written.
         """
-        path = self.root / ".lock"
+        path = (self.root / ".lock").absolute()
+        if path in _HELD:
+            raise self._in_use(os.getpid(), socket.gethostname())
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             stream = path.open("a+", encoding="utf-8")
@@ -149,16 +155,22 @@ class RunFolder:
             ) from None
         with stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 stream.seek(0)
                 holder = json.loads(stream.read() or "{}")
-                raise ConfigError(
-                    f"run folder {self.root} is in use by process {holder.get('pid', '?')} on "
-                    f"{holder.get('host', '?')}; wait for it, or choose another with -o"
-                ) from None
+                raise self._in_use(holder.get("pid", "?"), holder.get("host", "?")) from None
             stream.seek(0)
             stream.truncate()
             stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
             stream.flush()
-            yield
+            _HELD.add(path)
+            try:
+                yield
+            finally:
+                _HELD.discard(path)
+
+    def _in_use(self, pid: int | str, host: str) -> ConfigError:
+        return ConfigError(
+            f"run folder {self.root} is in use by process {pid} on {host}; wait for it, or choose another with -o"
+        )

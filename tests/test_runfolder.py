@@ -96,3 +96,25 @@ def test_names_from_records_stay_inside_the_folder(name: str, tmp_path: Path) ->
         folder.cell("0", name, "val")
     with pytest.raises(DataError, match="names a"):
         folder.cell("0", "imagenet", name)
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path: Path) -> None:
+    code = (
+        "import os, sys, time; from pathlib import Path; from nsbench.runfolder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked():\n"
+        "    child = os.fork()\n"
+        "    if child: print(child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        parent.kill()
+        parent.wait()
+        os.kill(child, 0)  # still there
+        with RunFolder(tmp_path).locked():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
