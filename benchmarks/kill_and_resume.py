@@ -31,7 +31,7 @@ def main() -> None:
         killed = RunFolder(Path(place) / unbroken.root.resolve().name)
         command = [
             sys.executable, "-m", "nsbench", "train-and-eval", str(unbroken.config), "-o", str(killed.root),
-            "-s", f"data.cache_dir={unbroken.root.resolve().parent / 'cache'}", "--progress", "none",
+            "-s", f"data.cache_dir={unbroken.root.resolve().parent / '.cache'}", "--progress", "none",
         ]  # fmt: skip
         began, kills = time.monotonic(), 0
         while True:

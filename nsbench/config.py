@@ -58,7 +58,7 @@ class DataConfig:
     eval_split: Literal["val", "dev"] = "val"
     """`dev` for choices of the recipe; `val` is for results alone."""
     cache_dir: str = ""
-    """Where corrupted images are kept; empty: `cache` beside the run folder."""
+    """Where corrupted images are kept; empty: `.cache` beside the run folder."""
 
     def __post_init__(self) -> None:
         _require(self.dataset == "mnist5k", f"data.dataset is {self.dataset!r}; known: 'mnist5k'")

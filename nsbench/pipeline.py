@@ -134,7 +134,7 @@ def evaluate(name: str, context: EvalContext, engine: Engine) -> None:
 
 def cache_folder(config: Config, folder: RunFolder) -> Path:
     """Where corrupted images are kept: beside the run folders, shared by all of them."""
-    return Path(config.data.cache_dir) if config.data.cache_dir else folder.root.parent / "cache"
+    return Path(config.data.cache_dir) if config.data.cache_dir else folder.root.parent / ".cache"
 
 
 def write_tables(folder: RunFolder) -> None:

@@ -151,7 +151,7 @@ def test_two_processes_on_one_folder(finished: RunFolder) -> None:
 
 def test_an_ablation_shares_generation_0(finished: RunFolder, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "ablation")
-    cache = ("-s", f"data.cache_dir={finished.root.parent / 'cache'}")
+    cache = ("-s", f"data.cache_dir={finished.root.parent / '.cache'}")
     done = run(folder.root, "--generations", "1", "--ablation", "no-noise", "--evals", "imagenet", *cache)
     assert done.returncode == 0, done.stderr
     assert folder.weights("0").read_bytes() == finished.weights("0").read_bytes()

@@ -21,7 +21,7 @@ from nsbench.configfile import to_dict
 from nsbench.data.images import Task
 from nsbench.data.loaders import Part
 from nsbench.engine import pseudo
-from nsbench.engine.loop import TrainingRun, train
+from nsbench.engine.loop import TrainingRun, total_weight, train
 from nsbench.engine.select import read_copies, select
 from nsbench.errors import DataError, TrainingError
 from nsbench.files import derive_seed, file_fingerprint, fingerprint, read_json, write_json
@@ -30,7 +30,7 @@ from nsbench.runfolder import RunFolder
 from nsbench.track import Curves, Progress
 
 CONTROL = "control"
-"""The last student's architecture, noise, steps and batch size on the labelled images alone."""
+"""The last student's architecture, noise, steps, batch size and total loss weight on the labelled images alone."""
 
 _SEEN_IN_PARTS = (
     "steps", "teacher_steps", "labelled_batch", "teacher_batch", "unlabelled_ratio", "pseudo_labels", "temperature",
@@ -142,6 +142,7 @@ class Engine:
         for key in ("checkpoint_seconds", *_SEEN_IN_PARTS):
             settings["train"].pop(key, None)
             settings["noise"].pop(key, None)
+        loss_scale = total_weight(config.train.loss, config.train.unlabelled_ratio) if name == CONTROL else 1.0
         made_by = (dataclasses.asdict(config.model(number)), settings["train"], settings["noise"], config.threads, seed)
         return TrainingRun(
             generation=name,
@@ -151,7 +152,8 @@ class Engine:
             parts=parts,
             num_steps=num_steps,
             seed=seed,
-            fingerprint=fingerprint(made_by, num_steps, *inputs),
+            loss_scale=loss_scale,
+            fingerprint=fingerprint(made_by, num_steps, *([loss_scale] if name == CONTROL else []), *inputs),
             state_folder=self.folder.train_state(name),
         )
 

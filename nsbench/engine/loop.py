@@ -39,6 +39,8 @@ class TrainingRun:
     parts: tuple[Part, ...]
     """Labelled images, and for a student the unlabelled ones."""
     num_steps: int
+    loss_scale: float = 1.0
+    """Factor on the loss; the control gets the total weight that the students' two terms have."""
     seed: int
     """Derived from the run's seed and the generation."""
     fingerprint: str
@@ -144,6 +146,15 @@ def combine(labelled: Tensor, unlabelled: Tensor | None, kind: str) -> Tensor:
     return total / (len(labelled) + len(unlabelled) if kind == "concat_mean" else len(labelled))
 
 
+def total_weight(kind: str, ratio: int) -> float:
+    """Loss of a student whose every image has cross-entropy 1, at `ratio` unlabelled images for a labelled one.
+
+    A run on labelled images alone has 1: to be a student's control it must be scaled by this, or it would learn at a
+    fraction of the student's rate.
+    """
+    return float({"code": 1 + ratio, "algorithm1": 1 + (ratio > 0), "concat_mean": 1}[kind])
+
+
 def _step(
     model: PixelModel, optimizer: torch.optim.Optimizer, batch: Batch, run: TrainingRun, device: torch.device
 ) -> tuple[Tensor, float]:
@@ -154,7 +165,7 @@ def _step(
     num_labelled = run.parts[0].batch
     labelled = entropies[:num_labelled]
     unlabelled = entropies[num_labelled:] if len(run.parts) > 1 else None
-    loss = combine(labelled, unlabelled, run.train.loss)
+    loss = run.loss_scale * combine(labelled, unlabelled, run.train.loss)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if run.train.clip_norm:
