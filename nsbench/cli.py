@@ -13,6 +13,7 @@ from nsbench import __version__
 from nsbench.errors import NsbenchError, Stopped
 
 _INTERRUPTED = 130
+_UNWRITABLE = 3
 _RUN_OPTIONS = (
     click.argument("config", required=False),
     click.option("--generations", type=int, help="Students trained one after the other."),
@@ -88,11 +89,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
             raise click.UsageError("-o is for a comparison of several runs; the report of one run lies in its folder")
         click.echo(pipeline.rebuild(folders[0]))
         return
-    from nsbench.report.page import write_comparison
-
-    for folder in folders:
-        pipeline.write_tables(folder)
-    click.echo(write_comparison(folders, out or Path("runs/comparison")))
+    click.echo(pipeline.compare(folders, out or Path("runs/comparison")))
 
 
 @cli.command("ls")
@@ -144,6 +141,7 @@ def _train(options: dict[str, Any], *, measure: bool) -> None:
         click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
         return
     if options["fresh"]:
+        pipeline.check_evals(config)
         pipeline.clear(folder)
     worked = pipeline.train_and_eval(
         config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
@@ -174,6 +172,10 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = error.filename or "a file"
+        print(f"nsbench: {where}: {error.strerror}; mend it, and the same command continues", file=sys.stderr)
+        sys.exit(_UNWRITABLE)
     except (NsbenchError, Stopped) as error:
         print(f"nsbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -200,6 +201,9 @@ class EvalConfig:
         _require(len(self.evals) > 0, "eval.evals is empty; name at least one of `nsbench ls evals`")
         for name in ("batch_size", "pgd_steps", "perturbation_images", "replicates"):
             _require(getattr(self, name) > 0, f"eval.{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("evals", "epsilons_px"):
+            values = [f"{v:g}" if isinstance(v, float) else v for v in getattr(self, name)]
+            _require(len(set(values)) == len(values), f"eval.{name} names a value twice")
         _require(0 <= self.pgd_epsilon_px <= 255, "eval.pgd_epsilon_px must be in 0..255")
         _require(all(0 <= eps <= 255 for eps in self.epsilons_px), "eval.epsilons_px must be in 0..255")
 
@@ -237,6 +241,11 @@ class Config:
         _require(self.seed >= 0, f"seed is {self.seed}; it must be 0 or more")
         _require(self.threads > 0, f"threads is {self.threads}; it must be 1 or more")
         _require(self.workers >= 0, f"workers is {self.workers}; it must be 0 or more")
+        for name in ("preset", "ablation"):
+            _require(
+                re.fullmatch(r"[\w.-]*", getattr(self, name)) is not None and ".." not in getattr(self, name),
+                f"{name} is {getattr(self, name)!r}; it names the run folder: letters, digits, '.', '_' and '-' only",
+            )
         _require(len(self.models) > 0, "models is empty; name at least one architecture")
 
     def model(self, generation: int) -> ModelConfig:

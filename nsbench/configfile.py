@@ -51,8 +51,12 @@ def load_config(
     values = _read_toml("mnist5k" if source is None else str(source))
     ablations = values.pop("ablations", {})
     if ablation is not None:
+        _require(isinstance(ablations, Mapping), f"[ablations] must be a section, not {ablations!r}")
         if ablation not in ablations:
             raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, ablations)}")
+        _require(
+            isinstance(ablations[ablation], Mapping), f"ablations.{ablation} must be a section of keys, not a value"
+        )
         values["ablation"] = ablation
         _merge(values, ablations[ablation])
     for key, value in (overrides or {}).items():

@@ -53,15 +53,24 @@ def train_and_eval(
     Raises:
         ConfigError: the folder belongs to another configuration, or is in use; nothing is overwritten.
     """
-    for name in config.eval.evals:
-        if name not in EVALS:
-            raise ConfigError(f"unknown eval {name!r}; known: {', '.join(EVALS)}")
+    check_evals(config)
     _refuse_other_config(config, folder)
     if _is_finished(folder, measure):
         return False
     with folder.locked():
         _run(config, folder, list(argv), Progress(progress, folder.log), measure)  # type: ignore[arg-type]
     return True
+
+
+def check_evals(config: Config) -> None:
+    """Refuse names that are not in the table of evals, before anything is done.
+
+    Raises:
+        ConfigError: names the unknown one.
+    """
+    for name in config.eval.evals:
+        if name not in EVALS:
+            raise ConfigError(f"unknown eval {name!r}; known: {', '.join(EVALS)}")
 
 
 def rebuild(folder: RunFolder) -> Path:
@@ -74,6 +83,21 @@ def rebuild(folder: RunFolder) -> Path:
 
     write_tables(folder)
     return write_report(folder)
+
+
+def compare(folders: Sequence[RunFolder], out: Path) -> Path:
+    """Tables and report of several runs, in a folder of its own.
+
+    Raises:
+        ConfigError: `out` is a run folder; or runs that must not be put side by side.
+    """
+    from nsbench.report.page import write_comparison
+
+    if RunFolder(out).run_json.exists():
+        raise ConfigError(f"{out} is a run folder and would be overwritten; choose another with -o")
+    for folder in folders:
+        write_tables(folder)
+    return write_comparison(folders, out)
 
 
 def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress, measure: bool) -> None:
@@ -99,9 +123,8 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
         )
         if measure:
             evaluate(name, context, engine)
-    costs = {"seconds": time.time() - began, "peak_memory_bytes": _peak_memory()}
-    if not folder.total.exists():
-        write_json(folder.total, costs)
+    before = read_json(folder.total)["seconds"] if folder.total.is_file() else 0.0
+    write_json(folder.total, {"seconds": before + time.time() - began, "peak_memory_bytes": _peak_memory()})
     if measure:
         from nsbench.report.page import write_report
         from nsbench.samples import write_samples
@@ -141,6 +164,7 @@ def write_tables(folder: RunFolder) -> None:
     """`results.csv` and `costs.csv` from the records of the run."""
     run = folder.read_run()
     config = read_config(folder)
+    check_evals(config)
     answers = _read_cells(folder, run, config)
     rows: list[Row] = []
     for name in config.eval.evals:
@@ -171,8 +195,14 @@ def _read_cells(folder: RunFolder, run: Mapping[str, Any], config: Config) -> di
         answers[generation] = {}
         for name in config.eval.evals:
             paths = {cell: folder.cell(generation, name, cell) for cell in run["cells"][name]}
-            if all(path.is_file() for path in paths.values()):
-                answers[generation][name] = {cell: read_npz(path) for cell, path in paths.items()}
+            if not all(path.is_file() for path in paths.values()):
+                continue
+            weights = file_fingerprint(folder.weights(generation))
+            made_by = fingerprint(weights, run["protocols"][name], run["data_fingerprints"])
+            answers[generation][name] = {cell: read_npz(path) for cell, path in paths.items()}
+            for cell, arrays in answers[generation][name].items():
+                if str(arrays.get("made_by")) != made_by:
+                    raise DataError(f"{paths[cell]} was made from other weights or data; run train-and-eval again")
     return answers
 
 
@@ -332,8 +362,10 @@ def clear(folder: RunFolder) -> None:
         ConfigError: the folder is there and is no run folder; it is left alone.
     """
     if folder.root.exists():
-        if not folder.config.is_file():
+        if not (folder.config.is_file() and folder.run_json.is_file()):
             raise ConfigError(f"{folder.root} is not a run folder; --fresh will not delete it")
+        folder.read_run()
+        read_config(folder)
         with folder.locked():
             shutil.rmtree(folder.root)
 

@@ -124,6 +124,8 @@ class RunFolder:
         if not self.run_json.is_file():
             raise DataError(f"{self.root} is not a run folder (no run.json); give the folder of a finished run")
         record: dict[str, Any] = read_json(self.run_json)
+        if not isinstance(record, dict):
+            raise DataError(f"{self.run_json} is no record of a run; delete the folder and run again")
         if record.get("schema") != SCHEMA_VERSION:
             raise DataError(
                 f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use nsbench as it was then"
@@ -158,8 +160,10 @@ class RunFolder:
                 fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 stream.seek(0)
-                holder = json.loads(stream.read() or "{}")
-                raise self._in_use(holder.get("pid", "?"), holder.get("host", "?")) from None
+                holder = dict.fromkeys(("pid", "host"), "?")
+                with contextlib.suppress(ValueError, TypeError):
+                    holder.update(json.loads(stream.read()))
+                raise self._in_use(holder["pid"], holder["host"]) from None
             stream.seek(0)
             stream.truncate()
             stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))

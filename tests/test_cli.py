@@ -98,3 +98,20 @@ def test_the_list_of_options_is_closed() -> None:
         "--device", "-s", "--set", "-o", "--out", "--fresh", "--dry-run", "--progress", "runs", "what",
     }  # fmt: skip
     assert len(_RUN_OPTIONS) == 13
+
+
+def test_fresh_deletes_nothing_for_a_mistake_or_in_another_projects_folder(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "config.toml").write_text('title = "an app"')
+    (project / "src" / "thesis.tex").write_text("precious")
+    for extra in ([], ["--evals", "typo"]):
+        assert nsbench("train-and-eval", "-o", "project", "--fresh", *extra, cwd=tmp_path).returncode == 2
+        assert (project / "src" / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("value", ["eval.evals=['fgsm', 'fgsm']", "eval.epsilons_px=[0, 8, 8]", "preset='../x'"])
+def test_values_that_would_fail_after_hours_are_refused_at_once(value: str, tmp_path: Path) -> None:
+    done = nsbench("train-and-eval", "--dry-run", "-s", value, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,3 +160,33 @@ def test_an_ablation_shares_generation_0(finished: RunFolder, tmp_path: Path) ->
     results = read_results(folder.results)
     assert not (results.generation == "control").any()
     assert pd.notna(results[(results.metric == "top1") & (results.versus == "")].value).all()
+
+
+def test_a_foreign_cell_is_not_believed(finished: RunFolder, tmp_path: Path) -> None:
+    copy = RunFolder(tmp_path / "unbroken")
+    shutil.copytree(finished.root, copy.root)
+    shutil.copy(copy.cell("2", "imagenet", "val"), copy.cell("0", "imagenet", "val"))
+    done = subprocess.run(
+        [sys.executable, "-m", "nsbench", "report", str(copy.root)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "other weights" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_comparison_does_not_overwrite_a_run(finished: RunFolder) -> None:
+    before = contents(finished)
+    command = [
+        sys.executable,
+        "-m",
+        "nsbench",
+        "report",
+        str(finished.root),
+        str(finished.root),
+        "-o",
+        str(finished.root),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "overwritten" in done.stderr
+    assert contents(finished) == before

@@ -44,14 +44,17 @@ def label(
 def write_parquet(path: Path, table: pa.Table, made_by: str) -> None:
     """Write a table with its fingerprint, atomically."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({"made_by": made_by}), sink)
+    pq.write_table(table.replace_schema_metadata({"made_by": made_by}), sink, write_page_checksum=True)
     write_atomic(path, sink.getvalue().to_pybytes())
 
 
 def is_made_by(path: Path, made_by: str) -> bool:
     """Whether a Parquet file is whole and was made from these inputs."""
     try:
-        return bool((pq.read_schema(path).metadata or {}).get(b"made_by") == made_by.encode())
+        if not path.is_file():
+            return False
+        table = pq.read_table(path, page_checksum_verification=True)
+        return bool((table.schema.metadata or {}).get(b"made_by") == made_by.encode())
     except (OSError, pa.ArrowException):
         return False
 
@@ -63,7 +66,7 @@ def read_labels(path: Path) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float3
         DataError: the file is missing or damaged.
     """
     try:
-        table = pq.read_table(path, columns=["key", "soft_label"])
+        table = pq.read_table(path, columns=["key", "soft_label"], page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"pseudo-labels {path} cannot be read ({error}); delete the file and run again") from None
     column = table["soft_label"].combine_chunks()

@@ -10,10 +10,12 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nsbench.config import SelectConfig
 from nsbench.engine.pseudo import write_parquet
+from nsbench.errors import DataError
 
 _SELECT = """
 WITH labels AS (
@@ -64,6 +66,14 @@ def select(labels: Path, out: Path, config: SelectConfig, *, num_classes: int, s
 
 
 def read_copies(path: Path) -> npt.NDArray[np.int64]:
-    """Copies [N] of every image, in the labels' row order."""
-    copies: npt.NDArray[np.int64] = pq.read_table(path, columns=["copies"])["copies"].to_numpy().astype(np.int64)
+    """Copies [N] of every image, in the labels' row order.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path, columns=["copies"], page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"selection {path} cannot be read ({error}); delete the file and run again") from None
+    copies: npt.NDArray[np.int64] = table["copies"].to_numpy().astype(np.int64)
     return copies

@@ -81,7 +81,10 @@ def _measure(records: Records, config: EvalConfig) -> list[Row]:
             )
         if metric == "top1" and attacked.any():
             mean = {g: Estimate(panel.means(c[:, attacked]).mean(axis=1)) for g, c in correct.items()}
-            rows += panel.rows(better(metric=metric, level="mean", protocol="mean over epsilon > 0"), mean)
+            averaged = ", ".join(level(eps) for eps in config.epsilons_px if eps > 0)
+            rows += panel.rows(
+                better(metric=metric, level="mean", protocol=f"mean over epsilon {averaged} / 255"), mean
+            )
     zero_image = {g: panel.array(g, "zero_image") for g in panel.generations}
     zero_pixels = {g: panel.array(g, "zero_pixels") for g in panel.generations}
     rows += panel.proportion(worse(metric="zero_gradient_images"), zero_image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from nsbench.configfile import differing_keys
 from nsbench.errors import ConfigError
 from nsbench.metrics.intervals import t_interval
 from nsbench.report.records import Records
@@ -73,6 +75,8 @@ def gather(runs: Sequence[Records]) -> Gathered:
         for name in recipes
     }
     _refuse_double(by_recipe)
+    for group in by_recipe.values():
+        _refuse_other_config(group)
     labels = {name: AGGREGATE if name == recipes[0] else f"{AGGREGATE}: {name}" for name in recipes}
     over, single, costs = [], [], [records.costs for group in by_recipe.values() for records in group]
     for name, group in by_recipe.items():
@@ -217,6 +221,19 @@ def _refuse_double(by_recipe: dict[str, list[Records]]) -> None:
         twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
         if twice is not None:
             raise ConfigError(f"seed {clean(twice)} of recipe {clean(name)} was given twice; give each seed once")
+
+
+def _refuse_other_config(group: list[Records]) -> None:
+    """Seeds of one recipe differ in nothing but the seed."""
+    configs = [(records, tomllib.loads(records.config)) for records in group if records.config]
+    for records, config in configs[1:]:
+        first, other = configs[0]
+        keys = [key for key in differing_keys(other, config) if key != "seed"]
+        if keys:
+            raise ConfigError(
+                f"runs {clean(first.text('name', '?'))} and {clean(records.text('name', '?'))} of one recipe differ in "
+                f"{', '.join(keys[:3])}; compare seeds of one config"
+            )
 
 
 def _with_own_names(runs: Sequence[Records]) -> list[Records]:

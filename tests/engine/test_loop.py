@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from nsbench.config import NoiseConfig, TrainConfig
 from nsbench.data.loaders import StepBatches
 from nsbench.engine.checkpoint import load_state, save_state
-from nsbench.engine.loop import TrainingRun, _step, combine, train
+from nsbench.engine.loop import TrainingRun, _step, combine, total_weight, train
 from nsbench.engine.noise import install_model_noise
 from nsbench.errors import Stopped, TrainingError
 from nsbench.models import PixelModel, build
@@ -214,3 +214,9 @@ def test_a_sigterm_to_the_whole_process_group_stops_as_one_to_the_process(make_r
     changes: dict[str, Any] = {"num_steps": 60, "train": dataclasses.replace(TRAIN, steps=60)}
     with pytest.raises(Stopped):
         trained(make_run(**changes), stop, workers=1)
+
+
+@pytest.mark.parametrize(("kind", "ratio"), [("code", 3), ("algorithm1", 3), ("concat_mean", 3), ("code", 0)])
+def test_the_controls_scale_is_a_students_loss_at_entropy_one(kind: str, ratio: int) -> None:
+    labelled, unlabelled = torch.ones(32), torch.ones(32 * ratio) if ratio else None
+    assert total_weight(kind, ratio) == pytest.approx(float(combine(labelled, unlabelled, kind)))
