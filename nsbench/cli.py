@@ -92,6 +92,42 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     click.echo(pipeline.compare(folders, out or Path("runs/comparison")))
 
 
+@cli.command("corrupt")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--corruption", metavar="NAME,...|all", help="Corruptions of ImageNet-C; all means the 15 and the 4.")
+@click.option("--severity", metavar="1,...", default="1,2,3,4,5", show_default=True, help="Severities of corruptions.")
+@click.option("--perturbation", metavar="NAME,...|all", help="Perturbations of ImageNet-P: clips, in another TARGET.")
+@click.option("--seed", type=int, help="Seed of the noise; default 0. The evals' data_seed makes the same pixels.")
+@click.option("--canonical", is_flag=True, help="Seed 0 and the authors' settings; prints a SHA-256 of every cell.")
+@click.option("--quality", type=int, help="JPEG quality; default 85, the authors'.")
+@click.option("--variant", type=int, help="Size whose constants are used: 32, 64, 224 or 299; default 224.")
+@click.option("--limit", type=int, help="At most so many images, the first of every class first.")
+@click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
+@click.option("-b", "--batch-size", type=int, help="Images corrupted at once; default 32.")
+@click.option("-j", "--workers", type=int, help="Threads that decode and encode; default one a core.")
+@click.option("--device", default="auto", help="torch device; auto is CUDA where there is one.")
+@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
+def corrupt(source: Path, target: Path, progress: Any, **options: Any) -> None:
+    """Write ImageNet-C, or ImageNet-P's clips, of the images SOURCE/<class>/<file> to TARGET.
+
+    The layout is that of the released sets. The same command again continues; other names or severities are added.
+    """
+    from nsbench.rendering.plan import rendering_from
+    from nsbench.rendering.writer import render
+    from nsbench.track import Progress
+
+    done = render(source, target, rendering_from(**options), Progress(progress))
+    for folder, check in done.checks.items():
+        click.echo(f"{check['sha256']}  {folder}")
+    if done.skipped:
+        click.echo(f"skipped {len(done.skipped)} files that are no images, first {done.skipped[0]}", err=True)
+    if done.written:
+        click.echo(f"wrote {done.written} files to {target}; {done.kept} were there")
+    else:
+        click.echo(f"all {done.kept} files are in {target}; nothing was written")
+
+
 @cli.command("ls")
 @click.argument("what", type=click.Choice(["evals", "presets", "corruptions"]))
 def ls(what: str) -> None:

@@ -184,6 +184,10 @@ class EvalConfig:
     """Names of `nsbench ls evals`."""
     batch_size: int = 128
     """Images of one forward pass; part of the protocol, since it moves the last bits of logits."""
+    corruption_source: Literal["auto", "device-jpeg85", "device-memory", "imagecorruptions"] = "auto"
+    """How corrupted images are made where the released files are absent. `device-jpeg85`: as the authors saved them,
+    through JPEG of quality 85; `device-memory`: without it, as CIFAR-10-C; `auto`: the one of these that the authors
+    chose for the size (`device-memory` at 32 px); `imagecorruptions`: by that library."""
     data_seed: int = 0
     """Seed of corrupted pixels and of the random-sign control; never the run's seed."""
     epsilons_px: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)

@@ -7,7 +7,7 @@ Every batch has one shape, so a prediction depends on the order of the images an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,16 +40,28 @@ def pad(array: npt.NDArray[T], length: int) -> npt.NDArray[T]:
     return padded
 
 
+Prepare = Callable[[Tensor, slice], Tensor]
+"""Turns images uint8 [n, 3, H, W] on the device, and the rows that they are, into those that the model is shown."""
+
+
 def predict(
-    model: nn.Module, pixels: npt.NDArray[np.uint8], *, batch_size: int, device: Device
+    model: nn.Module,
+    pixels: npt.NDArray[np.uint8] | Tensor,
+    *,
+    batch_size: int,
+    device: Device,
+    prepare: Prepare | None = None,
+    input_px: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Log-probabilities of a model in eval mode, without gradients, in fp32 with TF32 and autocast off.
 
     Args:
         model: takes float32 [B, 3, H, W] in [0, 1], gives logits [B, C]; its mode is restored.
-        pixels: uint8 [N, H, W, 3].
+        pixels: uint8 [N, H, W, 3]; a tensor may lie on the device already.
         batch_size: images of every forward pass; the last batch is filled up with black images that are cut off.
         device: where the model is.
+        prepare: what happens to the images of a batch first, such as a corruption.
+        input_px: side that the images are resized to (bicubic, antialiased); None leaves them as they are.
 
     Returns:
         float32 [N, C], natural logarithms.
@@ -60,13 +72,23 @@ def predict(
     parts = []
     with evaluating(model, device), torch.inference_mode():
         for rows in batches(len(pixels), batch_size):
-            part = pixels[rows]
-            logits = model(to_batch(pad(part, batch_size), device)).float()
-            parts.append(F.log_softmax(logits, dim=-1)[: len(part)].cpu())
+            part = torch.as_tensor(pixels[rows]).to(device).permute(0, 3, 1, 2)
+            shown = prepare(part, rows) if prepare is not None and len(part) else part
+            missing = batch_size - len(shown)
+            logits = model(_model_input(F.pad(shown, (0, 0, 0, 0, 0, 0, 0, missing)), input_px)).float()
+            parts.append(F.log_softmax(logits, dim=-1)[: len(shown)].cpu())
     log_probs = torch.cat(parts)
     require_finite(log_probs)
     array: npt.NDArray[np.float32] = log_probs.numpy()
     return array
+
+
+def _model_input(images: Tensor, input_px: int | None) -> Tensor:
+    batch = images.contiguous(memory_format=torch.channels_last).float().div_(255)
+    if input_px is None or tuple(batch.shape[-2:]) == (input_px, input_px):
+        return batch
+    size = (input_px, input_px)
+    return F.interpolate(batch, size, mode="bicubic", antialias=True, align_corners=False).clamp_(0, 1)
 
 
 def require_finite(logits: Tensor) -> None:

@@ -16,8 +16,8 @@ from nsbench.config import Config
 from nsbench.engine.generations import Engine, generation_names
 from nsbench.engine.select import read_copies
 from nsbench.evals import EvalContext
-from nsbench.evals.imagenet_c import corrupted
-from nsbench.evals.imagenet_p import perturbed, source_images
+from nsbench.evals.computed import corrupted, films
+from nsbench.evals.imagenet_p import source_images
 from nsbench.files import derive_seed, read_npz, write_atomic, write_json
 from nsbench.inference import to_batch
 from nsbench.metrics.flips import flips_per_video, is_noise_perturbation
@@ -80,7 +80,7 @@ def _corruptions(
         for severity in _SEVERITIES:
             cells = {name: read_npz(folder.cell(name, "imagenet-c", f"{corruption}-{severity}")) for name in names}
             album.add(
-                corrupted(context, images, corruption, severity)[row],
+                corrupted(images.take(slice(row, row + 1)), corruption, severity, context.config)[0],
                 f"{corruption.replace('_', ' ')}, severity {severity}",
                 subset=corruption,
                 level=str(severity),
@@ -131,7 +131,7 @@ def _flips(album: _Album, context: EvalContext, folder: RunFolder, last: str, cl
         video = int(np.argmax(gain))
         if gain[video] <= 0:
             continue
-        frames = perturbed(context, images, name)[video][::3]  # [T', H, W, 3]
+        frames = films(images, [video], name, context.config)[0].permute(0, 2, 3, 1).numpy()[::3]  # [T', H, W, 3]
         album.add(
             np.concatenate(list(frames), axis=1),
             f"{name.replace('_', ' ')}, every third frame",

@@ -32,6 +32,12 @@ def nsbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["train-and-evall"], 2, ["train-and-eval"]),
         (["train-and-eval", "--device", "cudaa"], 2, ["cudaa"]),
         (["report", "nowhere"], 3, ["nowhere is not a run folder"]),
+        (["corrupt", "nowhere", "out", "--corruption", "fog"], 3, ["nowhere is not a folder"]),
+        (["corrupt", "nowhere", "out"], 2, ["name a corruption"]),
+        (["corrupt", "nowhere", "out", "--corruption", "fogg"], 2, ["unknown corruption 'fogg'", "'fog'"]),
+        (["corrupt", "nowhere", "out", "--corruption", "fog", "--severity", "6"], 2, ["unknown severity 6"]),
+        (["corrupt", "nowhere", "out", "--corruption", "fog", "--canonical", "--seed", "3"], 2, ["means seed 0"]),
+        (["corrupt", "nowhere", "out", "--corruption", "fog", "--device", "cudaa"], 2, ["cudaa"]),
     ],
 )
 def test_a_mistake_is_one_line_with_its_exit_code(
@@ -96,6 +102,8 @@ def test_the_list_of_options_is_closed() -> None:
     assert names == {
         "config", "--generations", "--seed", "--ablation", "--evals", "-b", "--batch-size", "-j", "--workers",
         "--device", "-s", "--set", "-o", "--out", "--fresh", "--dry-run", "--progress", "runs", "what",
+        "source", "target", "--corruption", "--severity", "--perturbation", "--canonical", "--quality", "--variant",
+        "--limit", "--on-bad-image",
     }  # fmt: skip
     assert len(_RUN_OPTIONS) == 13
 
@@ -115,3 +123,25 @@ def test_values_that_would_fail_after_hours_are_refused_at_once(value: str, tmp_
     done = nsbench("train-and-eval", "--dry-run", "-s", value, cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_corrupt_writes_then_says_that_it_is_done(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "val" / "n01").mkdir(parents=True)
+    for number in range(3):
+        slope = Image.linear_gradient("L").resize((300 + number, 260)).convert("RGB")
+        slope.save(tmp_path / "val" / "n01" / f"{number}.JPEG")
+    command = ["corrupt", "val", "out", "--corruption", "pixelate,contrast", "--severity", "2", "--canonical"]
+    done = nsbench(*command, "--batch_size", "2", "--progress", "none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *sums, last = done.stdout.splitlines()
+    assert [line.split("  ")[1] for line in sums] == ["pixelate/2", "contrast/2"]
+    assert all(len(line.split("  ")[0]) == 64 for line in sums)
+    assert last == "wrote 6 files to out; 0 were there"
+    assert len(list((tmp_path / "out").rglob("*.JPEG"))) == 6
+    again = nsbench(*command, cwd=tmp_path)
+    assert again.stdout.splitlines() == [*sums, "all 6 files are in out; nothing was written"]
+    other = nsbench(*command[:-1], "--seed", "1", cwd=tmp_path)
+    assert other.returncode == 2
+    assert other.stderr == "nsbench: out was made with seed 0, not 1; choose another folder\n"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 SEVERITIES = (1, 2, 3, 4, 5)
+
+_WHOLE = {("jpeg_compression", None), ("glass_blur", 1), ("glass_blur", 2)}
+"""Constants that count something: rounded where sizes are interpolated."""
 
 
 @cache
@@ -21,14 +25,48 @@ def tables() -> dict[int, dict[str, list[Any]]]:
     return {int(variant): table for variant, table in content["variants"].items()}
 
 
-def table_for(side: int, variant: int | None) -> dict[str, list[Any]]:
-    """Return the table of `variant`, or where it is None that of images of `side` px.
+def table_for(side: int, variant: int | None = None) -> dict[str, list[Any]]:
+    """The table of `variant`, or where it is None that of images whose shorter side is `side` px.
+
+    Between the published sizes every number is interpolated, linearly in the logarithm of the size; above 299 px the
+    table of 299 serves. Such tables are nobody's benchmark: `table_label` calls them unofficial.
 
     Raises:
-        ValueError: no such table.
+        ValueError: there is no table `variant`.
     """
+    published = tables()
+    if variant is not None and variant not in published:
+        sizes = ", ".join(map(str, sorted(published)))
+        raise ValueError(f"variant must be one of {sizes} or None, got {variant!r}")
     wanted = side if variant is None else variant
-    if wanted not in tables():
-        sizes = ", ".join(str(size) for size in sorted(tables()))
-        raise ValueError(f"no severity constants for {wanted} px; published sizes: {sizes} (choose a variant)")
-    return tables()[wanted]
+    return published[wanted] if wanted in published else _interpolated(wanted)
+
+
+def table_label(side: int, variant: int | None = None) -> str:
+    """The constants in words, for a protocol: `constants for 224 px`; with `unofficial` where nobody published them."""
+    if variant is not None:
+        return f"constants for {variant} px" + ("" if variant == side else f" on {side} px, unofficial")
+    return f"constants for {side} px" if side in tables() else f"constants interpolated for {side} px, unofficial"
+
+
+@cache
+def _interpolated(side: int) -> dict[str, list[Any]]:
+    sizes = sorted(tables())
+    below = max((size for size in sizes if size <= side), default=sizes[0])
+    above = min((size for size in sizes if size >= side), default=sizes[-1])
+    if below == above:
+        return tables()[below]
+    share = math.log(side / below) / math.log(above / below)
+    return {
+        name: [_between(low, high, share, name) for low, high in zip(lows, tables()[above][name], strict=True)]
+        for name, lows in tables()[below].items()
+    }
+
+
+def _between(low: Any, high: Any, share: float, name: str, place: int | None = None) -> Any:
+    if isinstance(low, dict):
+        return {key: _between(low[key], high[key], share, name) for key in low}
+    if isinstance(low, list):
+        return [_between(a, b, share, name, place) for place, (a, b) in enumerate(zip(low, high, strict=True))]
+    value = low + (high - low) * share
+    return round(value) if (name, place) in _WHOLE else value

@@ -1,4 +1,4 @@
-"""The weather of ImageNet-C: hendrycks/robustness, ImageNet-C/create_c/make_cifar_c.py and its siblings."""
+"""The weather of ImageNet-C: hendrycks/robustness, ImageNet-C/create_c/make_imagenet_c.py and its siblings."""
 
 from __future__ import annotations
 
@@ -10,75 +10,85 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import torch
+from torch import Tensor
 
-from nsbench.corruptions.blur import clipped_zoom, directional_blur, smooth
-from nsbench.corruptions.digital import adjust_hsv
-from nsbench.corruptions.noise import Floats, Pixels, to_bytes_scale
+from nsbench.corruptions.blur import directional_blur
+from nsbench.corruptions.colour import luma, shades_of, to_hsv
+from nsbench.corruptions.levels import GUARD, cut_unit, look_up, unit
 from nsbench.corruptions.opencv import opencv
-from nsbench.corruptions.randomness import Generators, standard_normals, uniforms
+from nsbench.corruptions.randomness import Draws
+from nsbench.corruptions.resampling import clipped_zoom, smoothed_field
 from nsbench.errors import DataError
 
 FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
-WATER = np.array([175, 238, 238]) / 255.0
-MUD = np.array([63, 42, 20]) / 255.0
+WATER = (175 / 255.0, 238 / 255.0, 238 / 255.0)
+MUD = (63 / 255.0, 42 / 255.0, 20 / 255.0)
 
 
-def snow(images: Pixels, parameters: Sequence[float], rngs: Generators) -> Floats:
+def snow(pixels: Tensor, parameters: Sequence[float], draws: Draws) -> Tensor:
     """Whiten the image and let flakes fall on it: (mean, spread, zoom, threshold, radius, sigma, blend)."""
     mean, spread, zoom, threshold, radius, sigma, blend = parameters
-    flakes = snowflakes(standard_normals(rngs, images.shape[1:3]) * spread + mean, zoom, threshold)
-    fallen = directional_blur(flakes, radius, sigma, [rng.uniform(-135, -45) for rng in rngs])
-    unit = images.astype(np.float32) / 255.0
-    return to_bytes_scale(snowed(whitened(unit, blend), fallen))
+    field = draws.normal(1, *pixels.shape[-2:]).mul_(spread).add_(mean)
+    degrees = draws.uniform(1)[:, 0] * 90 - 135
+    fallen = directional_blur(snowflakes(field, zoom, threshold), radius, sigma, degrees)
+    return snowed(whitened(unit(pixels), blend), fallen)
 
 
-def snowflakes(field: Floats, zoom: float, threshold: float) -> Pixels:
-    """Enlarge a random field [N, H, W], drop what is below `threshold`: flakes [N, H, W, 1]."""
-    enlarged = clipped_zoom(field.transpose(1, 2, 0), zoom).transpose(2, 0, 1)
-    kept = np.where(enlarged < threshold, 0, enlarged)
-    return (np.clip(kept, 0, 1) * 255).astype(np.uint8)[..., None]
+def snowflakes(field: Tensor, zoom: float, threshold: float) -> Tensor:
+    """Enlarge a random field float32 [N, 1, H, W], drop what is below `threshold`: flakes, uint8."""
+    enlarged = clipped_zoom(field[:, 0].permute(1, 2, 0), zoom).permute(2, 0, 1)[:, None]
+    return cut_unit(enlarged.masked_fill_(enlarged < threshold, 0))
 
 
-def whitened(unit: Floats, blend: float) -> Floats:
-    """Mix images [N, H, W, 3] in [0, 1] with their lightened grey where that is brighter."""
-    cv2 = opencv()
-    grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in unit.astype(np.float32)])[..., None]
-    return blend * unit + (1 - blend) * np.maximum(unit, grey * 1.5 + 0.5)
+def whitened(planes: Tensor, blend: float) -> Tensor:
+    """Mix float32 [N, 3, H, W] in [0, 1] with their lightened grey where that is brighter."""
+    bright = torch.maximum(planes, luma(planes).mul_(1.5).add_(0.5))
+    return (planes * blend).add_(bright.mul_(1 - blend))
 
 
-def snowed(unit: Floats, flakes: Pixels) -> Floats:
-    """Add the flakes [N, H, W, 1] and the same flakes turned by 180 degrees."""
-    layer = flakes / 255.0
-    return unit + layer + np.rot90(layer, k=2, axes=(1, 2))
+def snowed(planes: Tensor, flakes: Tensor) -> Tensor:
+    """Add the flakes uint8 [N, 1, H, W] and the same flakes turned by 180 degrees; the result is uint8."""
+    layer = unit(flakes)
+    return cut_unit(planes + layer.add(layer.rot90(2, (-2, -1))), GUARD)
 
 
-def frost(images: Pixels, weights: Sequence[float], rngs: Generators) -> Floats:
+def frost(pixels: Tensor, weights: Sequence[float], draws: Draws) -> Tensor:
     """Add a random crop of a frosted window: (weight of the image, weight of the frost)."""
-    side = images.shape[1]
-    photographs = frost_photographs(frost_scale(side))
-    crops = np.stack([_random_crop(photographs, side, rng) for rng in rngs])
-    return np.clip(weights[0] * images + weights[1] * crops, 0, 255)
-
-
-def _random_crop(photographs: Sequence[Pixels], side: int, rng: np.random.Generator) -> Pixels:
-    photograph = photographs[int(rng.integers(len(photographs)))]
-    height, width = photograph.shape[:2]
-    if side >= min(height, width):
-        raise ValueError(f"frost needs images smaller than its photographs' {min(height, width)} px, got {side}")
-    top, left = rng.integers(0, height - side), rng.integers(0, width - side)
-    crop: Pixels = photograph[top : top + side, left : left + side]
-    return crop
-
-
-def frost_scale(side: int) -> float:
-    """Return the factor by which the photographs shrink: 0.2 for 32 px images, 0.3 for 64, none above."""
-    return 0.2 if side <= 32 else 0.3 if side <= 64 else 1.0
+    height, width = pixels.shape[-2:]
+    photographs = frost_photographs(height, width)
+    chosen = draws.integers(len(photographs), 1)[:, 0].tolist()
+    fractions = draws.uniform(2).double().tolist()
+    crops = []
+    for index, (down, across) in zip(chosen, fractions, strict=True):
+        photograph = photographs[index]
+        top = int(down * (photograph.shape[1] - height))
+        left = int(across * (photograph.shape[2] - width))
+        crops.append(photograph[:, top : top + height, left : left + width])
+    crop = torch.stack(crops).to(pixels.device)
+    table = _frost_table(float(weights[0]), float(weights[1]), pixels.device)
+    return look_up(table, pixels.int().mul_(256).add_(crop))
 
 
 @cache
-def frost_photographs(scale: float) -> tuple[Pixels, ...]:
-    """Return the five photographs of frost in RGB; the sixth is never drawn by the original's randint(5).
+def _frost_table(image_weight: float, frost_weight: float, device: torch.device) -> Tensor:
+    """The mix of every level with every level of frost, uint8 [65536], as NumPy computes and cuts it."""
+    level = np.arange(256.0)
+    mixed = np.clip(image_weight * level[:, None] + frost_weight * level, 0, 255).astype(np.uint8)
+    return torch.from_numpy(mixed.reshape(-1)).to(device)
+
+
+def frost_scale(side: int) -> float:
+    """The factor by which the photographs shrink: 0.2 for 32 px images, 0.3 for 64, none from 224 on."""
+    return float(np.interp(side, (32, 64, 224), (0.2, 0.3, 1.0)))
+
+
+@cache
+def frost_photographs(height: int, width: int) -> tuple[Tensor, ...]:
+    """The five photographs of frost, uint8 [3, H', W'], larger than height x width.
+
+    The sixth is never drawn by the original's randint(5). Beyond the sizes of the originals (299 px) they are
+    enlarged until they cover the image.
 
     Raises:
         DataError: the distribution imagecorruptions-imaug, which bundles them, is missing or incomplete.
@@ -86,28 +96,38 @@ def frost_photographs(scale: float) -> tuple[Pixels, ...]:
     cv2 = opencv()
     spec = find_spec("imagecorruptions")  # finds without importing: the import needs numba and scikit-image
     folders = spec.submodule_search_locations if spec else None
+    scale = frost_scale(min(height, width))
     photographs = []
     for name in FROST_PHOTOGRAPHS:
         photograph = cv2.imread(str(Path(folders[0]) / "frost" / name)) if folders else None
         if photograph is None:
             raise DataError(f"the frost photograph {name} is missing; pip install imagecorruptions-imaug")
-        resized = photograph if scale == 1 else cv2.resize(photograph, (0, 0), fx=scale, fy=scale)
-        photographs.append(np.ascontiguousarray(resized[..., ::-1]))
+        cover = max((height + 1) / photograph.shape[0], (width + 1) / photograph.shape[1])
+        factor = max(scale, cover)
+        resized = photograph if factor == 1 else cv2.resize(photograph, (0, 0), fx=factor, fy=factor)
+        if resized.shape[0] <= height or resized.shape[1] <= width:  # OpenCV rounds the size
+            resized = cv2.resize(photograph, (max(resized.shape[1], width + 1), max(resized.shape[0], height + 1)))
+        photographs.append(torch.from_numpy(np.ascontiguousarray(resized[..., ::-1].transpose(2, 0, 1))))
     return tuple(photographs)
 
 
-def fog(images: Pixels, parameters: Sequence[float], rngs: Generators) -> Floats:
+def fog(pixels: Tensor, parameters: Sequence[float], draws: Draws) -> Tensor:
     """Add a plasma fractal and scale back to the image's own maximum: (thickness, decay of the wibble)."""
     thickness, decay = parameters
-    unit = images / 255.0
-    side = images.shape[1]
-    map_side = 2 ** math.ceil(math.log2(side))
-    clouds = plasma(uniforms(rngs, (map_side**2 - 1,)), decay)[:, :side, :side, None]
-    brightest = unit.max(axis=(1, 2, 3), keepdims=True)
-    return to_bytes_scale((unit + thickness * clouds) * brightest / (brightest + thickness))
+    height, width = pixels.shape[-2:]
+    side = 2 ** math.ceil(math.log2(max(height, width)))
+    clouds = plasma(draws.uniform(side * side - 1), decay)
+    return fogged(pixels, clouds[:, None, :height, :width], thickness)
 
 
-def plasma(draws: npt.NDArray[np.float64], decay: float) -> npt.NDArray[np.float64]:
+def fogged(pixels: Tensor, clouds: Tensor, thickness: float) -> Tensor:
+    """Add clouds float [N, 1, H, W] in [0, 1], then scale by maximum / (maximum + thickness)."""
+    clear = unit(pixels)
+    brightest = clear.amax(dim=(1, 2, 3), keepdim=True)
+    return cut_unit(clear.add_(clouds * thickness).mul_(brightest).div_(brightest + thickness), GUARD)
+
+
+def plasma(draws: Tensor, decay: float) -> Tensor:
     """Grow diamond-square height maps [N, side, side] in [0, 1] from uniform draws [N, side^2 - 1].
 
     Each level sets the centres of the squares, then the middles of their edges, to the mean of four neighbours
@@ -115,66 +135,73 @@ def plasma(draws: npt.NDArray[np.float64], decay: float) -> npt.NDArray[np.float
     because the original multiplies the wibble by a draw of +-wibble.
     """
     side = math.isqrt(draws.shape[1] + 1)
-    heights = np.zeros((len(draws), side, side))
+    heights = draws.new_zeros(len(draws), side, side)
     step, wibble, used = side, 100.0, 0
     while step >= 2:
         half, cells = step // 2, side // step
         levels = draws[:, used : used + 3 * cells**2].reshape(-1, 3, cells, cells)
-        noise = wibble * (2 * wibble * levels - wibble)
+        noise = (levels * (2 * wibble)).sub_(wibble).mul_(wibble)
         corners = heights[:, ::step, ::step]
-        pairs = corners + np.roll(corners, -1, axis=1)
-        heights[:, half::step, half::step] = (pairs + np.roll(pairs, -1, axis=2)) / 4 + noise[:, 0]
-        centres, corners = heights[:, half::step, half::step], heights[:, ::step, ::step]
-        above, left = np.roll(centres, 1, axis=1), np.roll(centres, 1, axis=2)
-        right, below = np.roll(corners, -1, axis=2), np.roll(corners, -1, axis=1)
-        heights[:, ::step, half::step] = ((centres + above) + (corners + right)) / 4 + noise[:, 1]
-        heights[:, half::step, ::step] = ((centres + left) + (corners + below)) / 4 + noise[:, 2]
+        pairs = corners + corners.roll(-1, 1)
+        centres = (pairs + pairs.roll(-1, 2)).div_(4).add_(noise[:, 0])
+        heights[:, half::step, half::step] = centres
+        heights[:, ::step, half::step] = (
+            (centres + centres.roll(1, 1)).add_(corners).add_(corners.roll(-1, 2)).div_(4).add_(noise[:, 1])
+        )
+        heights[:, half::step, ::step] = (
+            (centres + centres.roll(1, 2)).add_(corners).add_(corners.roll(-1, 1)).div_(4).add_(noise[:, 2])
+        )
         used += 3 * cells**2
         step, wibble = half, wibble / decay
-    heights -= heights.min(axis=(1, 2), keepdims=True)
-    heights /= heights.max(axis=(1, 2), keepdims=True)
-    return heights
+    heights.sub_(heights.amin(dim=(1, 2), keepdim=True))
+    return heights.div_(heights.amax(dim=(1, 2), keepdim=True))
 
 
-def brightness(images: Pixels, amount: float, _rngs: Generators) -> Floats:
+def brightness(pixels: Tensor, amount: float, _draws: Draws) -> Tensor:
     """Raise the value of HSV by `amount`."""
-    return adjust_hsv(images, channel=2, factor=1.0, offset=amount)
+    hue, saturation, value = to_hsv(pixels)
+    return cut_unit(shades_of(hue, saturation).mul_(value.add_(amount).clamp_(0, 1)[:, None]))
 
 
-def spatter(images: Pixels, parameters: Sequence[float], rngs: Generators) -> Floats:
+def spatter(pixels: Tensor, parameters: Sequence[float], draws: Draws) -> Tensor:
     """Splash water or mud: (mean, spread, sigma, threshold, strength of water or sigma of mud, 1 if mud)."""
     mean, spread, sigma, threshold, strength, muddy = parameters
-    liquid = smooth(standard_normals(rngs, images.shape[1:3]) * spread + mean, sigma)
-    unit = images.astype(np.float32) / 255.0
-    if muddy:
-        cover = mud((liquid > threshold).astype(np.float32), strength)[..., None]
-        return to_bytes_scale(unit * (1 - cover) + MUD.astype(np.float32) * cover)
-    drops = np.where(liquid < threshold, 0, liquid)
-    return to_bytes_scale(unit + water(drops, strength)[..., None] * WATER.astype(np.float32))
+    field = draws.normal(1, *pixels.shape[-2:]).mul_(spread).add_(mean)
+    liquid = smoothed_field(field, sigma, "nearest")
+    clear = unit(pixels)
+    if muddy > 0.5:
+        cover = mud((liquid > threshold).float(), strength)
+        return cut_unit(clear.mul_(1 - cover).add_(coloured(MUD, cover) * cover), GUARD)
+    drops = liquid.masked_fill(liquid < threshold, 0)
+    return cut_unit(clear.add_(water(drops, strength) * coloured(WATER, clear)), GUARD)
 
 
-def mud(splashes: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Soften the splashes [N, H, W] and keep their thick parts."""
-    soft = ndimage.gaussian_filter(splashes, (0, sigma, sigma), mode="nearest")
-    return np.where(soft < 0.8, np.float32(0), soft)
+def coloured(rgb: Sequence[float], like: Tensor) -> Tensor:
+    """A colour [1, 3, 1, 1] in the dtype and on the device of another tensor."""
+    return torch.tensor(rgb, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
 
 
-def water(drops: Floats, strength: float) -> npt.NDArray[np.float32]:
-    """Return the sheen [N, H, W] of drops, at most `strength`; no drops, no sheen.
+def mud(splashes: Tensor, sigma: float) -> Tensor:
+    """Soften the splashes float32 [N, 1, H, W] and keep their thick parts."""
+    soft = smoothed_field(splashes, sigma, "nearest")
+    return soft.masked_fill(soft < 0.8, 0)
 
+
+def water(drops: Tensor, strength: float) -> Tensor:
+    """The sheen float32 [N, 1, H, W] of drops, at most `strength`; no drops, no sheen.
+
+    The relief is OpenCV's, image by image on the host, whatever the device: its edge detector follows contours.
     Without a drop the original divides 0 by 0 and writes a black image; here the image stays as it is.
     """
     # Above 1 the original's cast to bytes wraps on the usual processors; two casts do so on every one.
-    levels = (drops * 255).astype(np.int32).astype(np.uint8)
-    sheen: npt.NDArray[np.float32] = np.stack([level * _relief(level) for level in levels])
-    peak = sheen.max(axis=(1, 2), keepdims=True)
-    peak[peak == 0] = 1
-    sheen /= peak
-    sheen *= np.float32(strength)
-    return sheen
+    levels = (drops * 255).to(torch.int32).to(torch.uint8)
+    relief = np.stack([_relief(level) for level in levels[:, 0].cpu().numpy()])
+    sheen = levels.float() * torch.from_numpy(relief)[:, None].to(levels.device)
+    peak = sheen.amax(dim=(-2, -1), keepdim=True)
+    return sheen.div_(peak.masked_fill(peak == 0, 1)).mul_(strength)
 
 
-def _relief(level: Pixels) -> npt.NDArray[np.float32]:
+def _relief(level: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Emboss the distance to the drops' rims: light from one corner."""
     cv2 = opencv()
     distance = cv2.distanceTransform(255 - cv2.Canny(level, 50, 150), cv2.DIST_L2, 5)

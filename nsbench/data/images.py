@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,8 @@ class ImageSet:
     """[N] class indices; -1 where the class is not known."""
     classes: tuple[str, ...]
     """Class names by index."""
+    preprocessing: str = "no resize"
+    """How the pixels came from the stored images, for protocols."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.pixels) == len(self.labels):
@@ -48,10 +52,34 @@ class ImageSet:
             self, name=name or self.name, ids=self.ids[rows], pixels=self.pixels[rows], labels=self.labels[rows]
         )
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over ids, pixels and labels."""
         return fingerprint(self.ids, self.pixels, self.labels)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PictureSet:
+    """Images of different sizes, decoded when they are asked for: ImageNet-P films the picture before its crop."""
+
+    name: str
+    ids: npt.NDArray[np.str_]
+    """[N] stable, unique ids."""
+    labels: npt.NDArray[np.int64]
+    """[N] class indices."""
+    classes: tuple[str, ...]
+    """Class names by index."""
+    crop: int
+    """Side of the middle crop in pixels; no picture is smaller."""
+    preprocessing: str
+    """How the pictures came from the stored images, for protocols."""
+    fingerprint: str
+    """Sixteen hexadecimal digits over everything that the pixels depend on."""
+    decode: Callable[[int], npt.NDArray[np.uint8]]
+    """uint8 [H, W, 3] of one row of `ids`."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

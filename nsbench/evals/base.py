@@ -11,13 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nsbench.config import EvalConfig
-from nsbench.data.images import ImageSet
+from nsbench.data.images import ImageSet, PictureSet
 from nsbench.errors import DataError
 from nsbench.files import derive_seed
 from nsbench.results import Row
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    from nsbench.inference import Prepare
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 """Predictions of one cell by name; what `records` writes and `measure` reads."""
@@ -25,8 +28,10 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Records = Mapping[str, Mapping[str, Arrays]]
 """Generation (`0`, `1`, ..., `control`, in this order) to cell to arrays. A generation may be missing."""
 
-Sets = Mapping[str, ImageSet]
-"""`val`, `natural-adversarial`, `complement`."""
+Sets = Mapping[str, Any]
+"""`val`, `natural-adversarial`, `complement`: ImageSet; `val-pictures`: PictureSet, where there is more than a crop."""
+
+AnySet = ImageSet | PictureSet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,26 @@ class EvalContext:
     sets: Sets
     cache: Path
     """Folder of corrupted images, shared by all generations and runs."""
+    input_px: int | None = None
+    """Side of the model's input; None where it takes the images as they are."""
+    _resident: dict[str, Tensor] = dataclasses.field(default_factory=dict, repr=False)
+
+    def resident(self, images: ImageSet) -> npt.NDArray[np.uint8] | Tensor:
+        """The pixels of a set, uint8 [N, H, W, 3], moved to the device once where half of its free memory holds them.
+
+        50,000 images of 224 px are 7.5 GB.
+        """
+        import torch
+
+        device = torch.device(self.device)
+        if device.type != "cuda":
+            return images.pixels
+        if images.fingerprint not in self._resident:
+            free, _ = torch.cuda.mem_get_info(device)
+            if images.pixels.nbytes > free // 2:
+                return images.pixels
+            self._resident[images.fingerprint] = torch.from_numpy(images.pixels).to(device)
+        return self._resident[images.fingerprint]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +93,7 @@ class Eval:
 
 def describe(images: ImageSet) -> str:
     """`MNIST-5k val, 500 images, 32 px, no resize`."""
-    return f"{images.name}, {len(images)} images, {images.pixels.shape[1]} px, no resize"
+    return f"{images.name}, {len(images)} images, {images.pixels.shape[1]} px, {images.preprocessing}"
 
 
 def arithmetic(config: EvalConfig) -> str:
@@ -81,11 +106,23 @@ def image_seeds(ids: npt.NDArray[np.str_], data_seed: int, *purpose: str) -> npt
     return np.array([derive_seed(data_seed, str(key), *purpose) for key in ids], dtype=np.int64)
 
 
-def classify(context: EvalContext, images: ImageSet, pixels: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-    """`cell_arrays` of the model's answers to `pixels` uint8 [N, H, W, 3], which show `images`."""
+def classify(
+    context: EvalContext,
+    images: ImageSet,
+    pixels: npt.NDArray[np.uint8] | Tensor,
+    prepare: Prepare | None = None,
+) -> dict[str, npt.NDArray[Any]]:
+    """`cell_arrays` of the model's answers to `pixels` uint8 [N, H, W, 3], which show `images` once prepared."""
     from nsbench.inference import predict
 
-    log_probs = predict(context.model, pixels, batch_size=context.config.batch_size, device=context.device)
+    log_probs = predict(
+        context.model,
+        pixels,
+        batch_size=context.config.batch_size,
+        device=context.device,
+        prepare=prepare,
+        input_px=context.input_px,
+    )
     return cell_arrays(images, log_probs)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 import nsbench.corruptions
 from nsbench.corruptions import corrupt
@@ -38,7 +39,7 @@ def test_corrupted_pixels_are_made_once_and_again_when_damaged(
 ) -> None:
     made: list[str] = []
 
-    def counted(images: np.ndarray, name: str, *args: int, **kwargs: np.ndarray) -> np.ndarray:
+    def counted(images: Tensor, name: str, *args: int, **kwargs: Any) -> Tensor:
         made.append(name)
         return corrupt(images, name, *args, **kwargs)
 

@@ -155,7 +155,7 @@ def test_the_order_of_images_changes_nothing(
     def shuffle(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         num = len(arrays["ids"])
         order = rng.permutation(num)
-        axis = {"epsilons_px": None, "num_classes": None}
+        axis = {"epsilons_px": None, "num_classes": None, "side": None, "provenance": None}
         return {
             key: value if key in axis else (value[order] if len(value) == num else value[:, order])
             for key, value in arrays.items()

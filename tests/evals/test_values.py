@@ -82,7 +82,9 @@ def test_imagenet_c_records_are_the_models_answers(
 ) -> None:
     images = sets["val"]
     for name, severity in (("fog", 3), ("gaussian_noise", 1)):
-        pixels = corrupt(images.pixels, name, severity, seeds=image_seeds(images.ids, CONFIG.data_seed))
+        batch = torch.from_numpy(images.pixels.transpose(0, 3, 1, 2).copy())
+        seeds = torch.from_numpy(image_seeds(images.ids, CONFIG.data_seed))
+        pixels = corrupt(batch, name, severity, seeds=seeds).numpy().transpose(0, 2, 3, 1)
         arrays = records["imagenet-c"]["2"][f"{name}-{severity}"]
         probs = probabilities(models["2"], pixels)
         assert arrays["top1"].tolist() == probs.argmax(axis=1).tolist()
@@ -153,7 +155,9 @@ def test_imagenet_p_records_are_the_models_answers(
     models: dict[str, nn.Module], sets: dict[str, ImageSet], records: dict[str, Records]
 ) -> None:
     images = source_images(sets["val"], 20)
-    videos = perturbation_sequence(images.pixels, "tilt", seeds=image_seeds(images.ids, CONFIG.data_seed))
+    batch = torch.from_numpy(images.pixels.transpose(0, 3, 1, 2).copy())
+    seeds = torch.from_numpy(image_seeds(images.ids, CONFIG.data_seed))
+    videos = perturbation_sequence(batch, "tilt", crop=32, seeds=seeds).numpy().transpose(0, 1, 3, 4, 2)
     arrays = records["imagenet-p"]["1"]["tilt"]
     for v in (0, 7, 19):
         assert arrays["top1"][v].tolist() == probabilities(models["1"], videos[v]).argmax(axis=1).tolist()

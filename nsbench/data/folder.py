@@ -1,0 +1,265 @@
+"""Folders of images in ImageNet's own layout, `<root>/<class>/<file>`, as torchvision's ImageFolder reads them.
+
+The pixels are those of `nsbench.data.pictures`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nsbench.data.images import ImageSet, PictureSet
+from nsbench.data.pictures import BadImage, Interpolation, center_crop, decode, in_threads
+from nsbench.errors import DataError
+from nsbench.files import fingerprint
+from nsbench.track import Progress
+
+BadImagePolicy = Literal["error", "skip"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+"""torchvision's list; upper and lower case are the same."""
+
+IMAGENET_CLASSES = 1000
+_COMPARED_FILES = 64
+_WNID = re.compile(r"n\d{8}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Folder:
+    """The listing of a folder of images: everything but the pixels."""
+
+    root: Path
+    name: str
+    """What the set is called in protocols and tables."""
+    ids: tuple[str, ...]
+    """[N] `<class>/<file>`, with `/` on every system: the same in every set made from this one. Sorted."""
+    labels: npt.NDArray[np.int64]
+    """[N] class indices."""
+    classes: tuple[str, ...]
+    """Names of the class folders, sorted; the index is the class."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """[N] where the images are."""
+        return tuple(self.root / key for key in self.ids)
+
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether the classes are ImageNet's thousand: then a class is the index that ImageNet models use."""
+        return len(self.classes) == IMAGENET_CLASSES and all(map(_WNID.fullmatch, self.classes))
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits over all ids and the contents of up to 64 files spread over them.
+
+        Reading all of ImageNet's 6.7 GB would take minutes; another set, or the same one processed otherwise, differs
+        in every file.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        rows = np.unique(np.linspace(0, len(self) - 1, _COMPARED_FILES).round().astype(int))
+        try:
+            contents = [hashlib.sha256((self.root / self.ids[row]).read_bytes()).hexdigest() for row in rows]
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read ({error.strerror})") from None
+        return fingerprint(self.ids, contents)
+
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Folder:
+        """The images at `rows`, in that order; the classes stay."""
+        return dataclasses.replace(self, ids=tuple(self.ids[row] for row in rows), labels=self.labels[list(rows)])
+
+    def limited(self, limit: int | None) -> Folder:
+        """At most `limit` images, in order: the first of every class, then the second of every class, and so on."""
+        if limit is None or limit >= len(self):
+            return self
+        first = np.searchsorted(self.labels, self.labels, side="left")  # ids are sorted, so labels are
+        turn = np.arange(len(self)) - first
+        return self.take(np.sort(np.lexsort((self.labels, turn))[:limit]))
+
+
+def open_folder(root: str | Path, *, name: str | None = None) -> Folder:
+    """List `<root>/<class>/<file>`; no image is opened.
+
+    Sorted folder names are classes 0, 1, ..., an empty folder too. Files count by their suffix (`IMAGE_SUFFIXES`);
+    hidden files and folders, other files and deeper folders do not. Symbolic links are followed: on clusters data
+    are often links.
+
+    Args:
+        root: the folder of class folders.
+        name: for protocols and tables; by default the last two parts of the path, such as `imagenet val`.
+
+    Raises:
+        DataError: no such folder, it cannot be read, or there are no class folders or no images in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; it must hold a folder of images for each class")
+    try:
+        classes = sorted(entry.name for entry in _visible(root) if entry.is_dir())
+        files = [sorted(entry.name for entry in _visible(root / c) if _is_image(entry)) for c in classes]
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror})") from None
+    if not any(files):
+        raise DataError(_why_empty(root, classes))
+    return Folder(
+        root=root,
+        name=name or " ".join(root.resolve().parts[-2:]),
+        ids=tuple(f"{c}/{file}" for c, names in zip(classes, files, strict=True) for file in names),
+        labels=np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for names in files]),
+        classes=tuple(classes),
+    )
+
+
+def read_folder(
+    root: str | Path,
+    *,
+    resize: int = 256,
+    crop: int = 224,
+    interpolation: Interpolation = "bilinear",
+    workers: int | None = None,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    name: str | None = None,
+) -> ImageSet:
+    """Read a folder of images into memory, shorter side resized, middle cropped; see `read_images`.
+
+    Returns:
+        pixels uint8 [N, crop, crop, 3]; ids and classes as in `open_folder`; at most `limit` images, see
+        `Folder.limited`.
+
+    Raises:
+        DataError: as `open_folder` and `read_images`.
+    """
+    folder = open_folder(root, name=name).limited(limit)
+    images, _ = read_images(
+        folder, resize=resize, crop=crop, interpolation=interpolation, workers=workers, progress=progress
+    )
+    return images
+
+
+def read_images(
+    folder: Folder,
+    *,
+    resize: int = 256,
+    crop: int = 224,
+    interpolation: Interpolation = "bilinear",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    on_bad_image: BadImagePolicy = "error",
+) -> tuple[ImageSet, tuple[str, ...]]:
+    """Read the images of a listing in threads (Pillow decodes and resizes without Python's lock).
+
+    Args:
+        folder: from `open_folder`.
+        resize: length of the shorter side in pixels, at least `crop`.
+        crop: side of the square that is cut from the middle.
+        interpolation: Pillow's filter; ImageNet-C and -P were made with `bilinear`.
+        workers: threads; by default one a core, at most 16.
+        progress: shows a counter.
+        on_bad_image: `skip` leaves out files that are no images; `error` reads all and refuses once.
+
+    Returns:
+        The images, and the ids of those skipped.
+
+    Raises:
+        DataError: a file is no image and the policy is `error`, or all of them are none.
+        ValueError: `resize` is smaller than `crop`.
+    """
+    if not 0 < crop <= resize:
+        raise ValueError(f"crop {crop} must be positive and at most resize {resize}")
+    pixels = np.empty((len(folder), crop, crop, 3), dtype=np.uint8)
+
+    def read(row: int) -> str | None:
+        try:
+            pixels[row] = center_crop(decode(folder.root / folder.ids[row], resize, interpolation), crop)
+        except BadImage as error:
+            return str(error)
+        return None
+
+    reasons: dict[int, str] = {}
+    with (progress or Progress("none")).counter(f"read {folder.name}", len(folder), unit="image") as counter:
+        for row, reason in enumerate(in_threads(read, range(len(folder)), workers)):
+            if reason is not None:
+                reasons[row] = reason
+            counter.advance()
+    if reasons and (on_bad_image == "error" or len(reasons) == len(folder)):
+        raise bad_images_error(folder, reasons)
+    good = folder
+    if reasons:
+        rows = np.array([row for row in range(len(folder)) if row not in reasons], dtype=np.int64)
+        good, pixels = folder.take(rows), pixels[rows]
+    images = ImageSet(
+        name=folder.name,
+        ids=np.array(good.ids, dtype=np.str_),
+        pixels=pixels,
+        labels=good.labels,
+        classes=good.classes,
+        preprocessing=f"shorter side resized to {resize} ({interpolation}), middle {crop} cropped",
+    )
+    return images, tuple(folder.ids[row] for row in reasons)
+
+
+def picture_set(folder: Folder, *, resize: int = 256, crop: int = 224) -> PictureSet:
+    """The images of a listing before their crop, decoded when asked for, for ImageNet-P (bilinear, as the authors).
+
+    A file that is no image is a DataError when its row is asked for.
+    """
+    return PictureSet(
+        name=folder.name,
+        ids=np.array(folder.ids, dtype=np.str_),
+        labels=folder.labels,
+        classes=folder.classes,
+        crop=crop,
+        preprocessing=f"shorter side resized to {resize} (bilinear)",
+        fingerprint=fingerprint(folder.fingerprint(), resize, crop),
+        decode=functools.partial(_decode_row, folder, resize),
+    )
+
+
+def _decode_row(folder: Folder, resize: int, row: int) -> npt.NDArray[np.uint8]:
+    try:
+        return decode(folder.root / folder.ids[row], resize)
+    except BadImage as error:
+        raise bad_images_error(folder, {row: str(error)}) from None
+
+
+def bad_images_error(folder: Folder, reasons: dict[int, str]) -> DataError:
+    """One line for all files that are no images: how many, the first, and why. `reasons` is row to reason."""
+    first = min(reasons)
+    return DataError(
+        f"{len(reasons)} of {len(folder)} images cannot be read, first {folder.root / folder.ids[first]} "
+        f"({reasons[first]}); copy it again, or remove it"
+    )
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if not entry.name.startswith(".")]
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.is_dir()
+
+
+def _why_empty(root: Path, classes: list[str]) -> str:
+    """What a person most probably meant."""
+    if "val" in classes:
+        return f"{root} holds no folders of images for its classes; {root / 'val'} may be meant"
+    loose = sum(map(_is_image, _visible(root)))
+    if loose:
+        return f"{root} holds {loose} images but no class folders; move each into the folder of its class"
+    if not classes:
+        return f"{root} is empty; it must hold a folder of images for each class"
+    return f"none of the {len(classes)} folders in {root} holds an image"

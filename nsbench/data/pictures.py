@@ -1,0 +1,89 @@
+"""One photograph as pixels: those of torchvision's `Resize` and `CenterCrop` on Pillow images, bit for bit.
+
+Like torchvision, nothing here turns an image by its EXIF orientation: every published ImageNet figure was measured on
+the pixels as they are stored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Interpolation = Literal["bilinear", "bicubic"]
+T = TypeVar("T")
+
+MAX_IMAGE_PIXELS = 2**27
+"""An image that is larger, stored or resized, is refused unread; ImageNet's largest has 61 million pixels."""
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+class BadImage(Exception):
+    """One file that is no image we can show; says why in a few words."""
+
+
+def decode(path: Path, resize: int | None = None, interpolation: Interpolation = "bilinear") -> npt.NDArray[np.uint8]:
+    """One image as RGB, its shorter side resized as torchvision's `Resize(resize)` does it, not cropped.
+
+    Args:
+        path: any format of `IMAGE_SUFFIXES` and any mode that Pillow converts to RGB; transparency is dropped.
+        resize: length of the shorter side in pixels; None leaves the size as it is.
+        interpolation: Pillow's filter.
+
+    Returns:
+        uint8 [H, W, 3]; with `resize`, min(H, W) is `resize` and the longer side is rounded down.
+
+    Raises:
+        BadImage: the file is missing, damaged, cut off, too large or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels are too many")
+            size = image.size if resize is None else resized(image.size, resize)
+            if size[0] * size[1] > MAX_IMAGE_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} is too narrow to be resized")
+            picture = image.convert("RGB")
+            if size != picture.size:
+                picture = picture.resize(size, _FILTERS[interpolation])
+            return np.asarray(picture)
+    except BadImage:
+        raise
+    except Exception as error:  # each of Pillow's decoders raises its own
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[:1]
+        raise BadImage(reason if isinstance(reason, str) else "".join(reason) or type(error).__name__) from None
+
+
+def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Width and height after torchvision's `Resize(shorter)`: the longer side is rounded down."""
+    width, height = size
+    longer = int(shorter * max(size) / min(size))
+    return (shorter, longer) if width <= height else (longer, shorter)
+
+
+def center_crop(pixels: npt.NDArray[np.uint8], crop: int) -> npt.NDArray[np.uint8]:
+    """The middle [crop, crop, 3] of [H, W, 3], H and W at least `crop`; torchvision rounds half-pixels to even."""
+    top, left = (round((length - crop) / 2) for length in pixels.shape[:2])
+    return pixels[top : top + crop, left : left + crop]
+
+
+def in_threads(function: Callable[[int], T], rows: Sequence[int], workers: int | None = None) -> Iterator[T]:
+    """`map(function, rows)`, computed ahead in threads; what has not begun is dropped when the caller stops."""
+    pool = ThreadPoolExecutor(workers or default_workers(), "decode")
+    try:
+        yield from pool.map(function, rows)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def default_workers() -> int:
+    """One thread a core that this process may use, at most 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores)
