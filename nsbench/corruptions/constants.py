@@ -44,9 +44,11 @@ def table_for(side: int, variant: int | None = None) -> dict[str, list[Any]]:
 
 def table_label(side: int, variant: int | None = None) -> str:
     """The constants in words, for a protocol: `constants for 224 px`; with `unofficial` where nobody published them."""
-    if variant is not None:
-        return f"constants for {variant} px" + ("" if variant == side else f" on {side} px, unofficial")
-    return f"constants for {side} px" if side in tables() else f"constants interpolated for {side} px, unofficial"
+    largest = max(tables())
+    used = min(side, largest) if variant is None else variant
+    if used == side:
+        return f"constants for {side} px" if side in tables() else f"constants interpolated for {side} px, unofficial"
+    return f"constants for {used} px on {side} px, unofficial"
 
 
 @cache

@@ -96,26 +96,32 @@ def sampled(pixels: Tensor, kind: tuple[str, float], draws: Draws) -> Tensor:
 def _alias_table(name: str, strength: float, device: torch.device) -> Tensor:
     """int32 [65536], at 256 x + column: the column's threshold in 2^-24 above, its alias in the lowest byte."""
     thresholds, aliases = alias_method(_TRANSITIONS[name](strength))
-    quantised = np.minimum(np.rint(thresholds * 2**24), 2**24 - 1).astype(np.uint32)
-    packed = (quantised << 8 | aliases.astype(np.uint32)).view(np.int32).reshape(-1)
+    fitting = np.minimum(thresholds, _COLUMN - 1)  # a full column is its own alias, whatever the word says
+    packed = (fitting << 8 | aliases).astype(np.uint32).view(np.int32).reshape(-1)
     return torch.from_numpy(packed).to(device)
 
 
-def alias_method(transitions: Transitions) -> tuple[Transitions, npt.NDArray[np.int64]]:
-    """Walker's tables: column k of row x stays k with probability `thresholds[x, k]`, else becomes `aliases[x, k]`.
+_COLUMN = 2**24
+"""What one of the 256 equal columns holds of a probability of 2^32."""
 
-    A column that keeps all of its probability is its own alias.
+
+def alias_method(transitions: Transitions) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Walker's tables: column k of row x stays k with probability thresholds[x, k] / 2^24, else becomes aliases[x, k].
+
+    A column that keeps all of its probability is its own alias. The probabilities are rounded to 2^-32 first and the
+    rest is whole numbers: a library whose normal distribution has another last bit must not make other pixels.
     """
     rows = np.arange(256)
-    excess = transitions / transitions.sum(axis=1, keepdims=True) * 256
-    thresholds, aliases = np.ones((256, 256)), np.tile(rows, (256, 1))
+    shares = np.rint(transitions / transitions.sum(axis=1, keepdims=True) * (256 * _COLUMN)).astype(np.int64)
+    shares[rows, shares.argmax(axis=1)] += 256 * _COLUMN - shares.sum(axis=1)
+    thresholds, aliases = np.full((256, 256), _COLUMN), np.tile(rows, (256, 1))
     open_ = np.ones((256, 256), dtype=bool)
     for _ in range(255):
-        poorest = np.where(open_, excess, np.inf).argmin(axis=1)
-        richest = np.where(open_, excess, -np.inf).argmax(axis=1)
-        share = np.clip(excess[rows, poorest], 0, 1)
-        thresholds[rows, poorest], aliases[rows, poorest] = share, richest
-        excess[rows, richest] -= 1 - share
+        poorest = np.where(open_, shares, 2**40).argmin(axis=1)
+        richest = np.where(open_, shares, -1).argmax(axis=1)
+        kept = shares[rows, poorest]
+        thresholds[rows, poorest], aliases[rows, poorest] = kept, np.where(kept == _COLUMN, poorest, richest)
+        shares[rows, richest] -= _COLUMN - kept
         open_[rows, poorest] = False
     return thresholds, aliases
 

@@ -22,10 +22,13 @@ EXACT = frozenset(
         "contrast",
         "fog",
         "frost",
+        "gaussian_noise",
         "impulse_noise",
         "jpeg_compression",
         "pixelate",
         "saturate",
+        "shot_noise",
+        "speckle_noise",
         "zoom_blur",
     }
 )

@@ -67,8 +67,8 @@ def sample_photographs() -> np.ndarray | None:
 def statistics(clean: np.ndarray, corrupted: np.ndarray) -> np.ndarray:
     """Of corrupted - clean, uint8 [N, H, W, 3] each, in 0..255: `NAMES` per photograph, float [N, 10].
 
-    Averages over the channels of the mean, the standard deviation, and the power in eight rings of spatial frequency, each 1/16 cycle a pixel wide
-    (the last reaches to the corners): the sum of |DFT|² over (H W)², without the constant.
+    Averages over the channels of the mean, the standard deviation, and the power in eight rings of spatial frequency,
+    each 1/16 cycle a pixel wide (the last reaches to the corners): the sum of |DFT|² over (H W)², without the constant.
     """
     height, width = clean.shape[1:3]
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))

@@ -25,7 +25,7 @@ STRONGER = {  # the mutants: noise of 1.1 times the strength
     "impulse_noise": lambda amount: amount * 1.1,
     "speckle_noise": lambda sigma: sigma * 1.1,
 }
-ACCEPTED, REJECTED = 1e-4, 1e-7
+ACCEPTED, REJECTED = 1e-4, 1e-6
 
 
 def original_levels(name, levels, strength, rng):
@@ -189,6 +189,17 @@ def test_alias_tables_say_the_same_as_the_matrix(name, variant):
         assert np.abs(chances / 256 - TRANSITIONS[name](strength)).max() < 2.0**-22
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_bit_of_a_library_changes_no_table(name):
+    """Other libraries round the distribution functions otherwise; the canonical pixels must not follow."""
+    rng = np.random.default_rng(0)
+    for strength in tables()[224][name]:
+        transitions = TRANSITIONS[name](strength)
+        shaken = np.clip(transitions + rng.uniform(-2e-16, 2e-16, transitions.shape) * transitions, 0, 1)
+        for one, other in zip(noise.alias_method(transitions), noise.alias_method(shaken), strict=True):
+            assert (one != other).sum() <= 2
+
+
 def test_alias_method_by_hand():
     """Half of level 0 becomes 0, half 1: two columns keep everything, all the others pass it on to these two."""
     transitions = np.eye(256)
@@ -196,7 +207,8 @@ def test_alias_method_by_hand():
     thresholds, aliases = noise.alias_method(transitions)
     assert set(aliases[0].tolist()) == {0, 1}
     assert np.array_equal(thresholds[0, 2:], np.zeros(254))
-    assert np.array_equal(thresholds[0, :2] + (aliases[0, :2] == [0, 1]) >= 1, [True, True])
+    assert np.array_equal(thresholds[0, :2], [2**24, 2**24])
+    assert np.array_equal(aliases[0, :2], [0, 1])
     assert ((aliases[0, 2:] == 0).sum(), (aliases[0, 2:] == 1).sum()) == (127, 127)
     assert np.array_equal(aliases[7, np.arange(256) != 7], np.full(255, 7))
 

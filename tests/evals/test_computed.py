@@ -19,12 +19,15 @@ import nsbench.evals.imagenet_c
 import nsbench.evals.imagenet_p
 from nsbench.config import EvalConfig
 from nsbench.corruptions import CORRUPTION_VERSION, corrupt
+from nsbench.data.folder import open_folder, picture_set, read_images
 from nsbench.data.images import ImageSet, PictureSet
 from nsbench.evals import EVALS, EvalContext
 from nsbench.evals.base import image_seeds
 from nsbench.evals.computed import corrupted, films, provenance
 from nsbench.files import fingerprint
 from nsbench.metrics.reference import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES, CORRUPTIONS, PERTURBATIONS
+from nsbench.pretrained import load_pretrained
+from tests.corruptions.conftest import SHARED
 from tests.evals.conftest import CONFIG, find
 
 LABELS = np.array([3, 999, 0, 17, 500], dtype=np.int64)
@@ -191,3 +194,27 @@ def test_different_provenance_never_shares_alexnets_column() -> None:
     records = imagenet_records(224)["imagenet-c"]
     records["1"] = imagenet_records(224, source="device-memory")["imagenet-c"]["0"]
     assert not [row for row in EVALS["imagenet-c"].measure(records, CONFIG) if "AlexNet" in row.metric]
+
+
+def test_a_real_classifier_on_real_photographs(tmp_path: Path) -> None:
+    """From files to cells with nothing in between: what is easy, what is hard, and films that hardly flip."""
+    val = SHARED / "imagenet-samples" / "val"
+    if not val.is_dir():
+        pytest.skip(f"the sample photographs are not at {val} (set NSBENCH_SHARED_DATA)")
+    lite0 = load_pretrained("pypi:efficientnet-lite0")
+    folder = open_folder(val).take(range(0, 1000, 25))
+    crops, _ = read_images(folder)
+    sets = {"val": crops, "val-pictures": picture_set(folder)}
+    real = dataclasses.replace(
+        context(lite0.model, sets, tmp_path, batch_size=8, perturbation_images=8), input_px=lite0.input_size
+    )
+    easy, hard = (EVALS["imagenet-c"].predict(real, cell) for cell in ("brightness-1", "gaussian_noise-5"))
+    assert (easy["top1"] == easy["labels"]).mean() >= 0.7
+    assert easy["log_prob_true"].mean() > hard["log_prob_true"].mean() + 2
+    assert str(easy["provenance"]) == "device-jpeg85"
+    turned = EVALS["imagenet-p"].predict(real, "rotate")
+    assert turned["top1"].shape == (8, 31)
+    assert (turned["top1"][:, 1:] != turned["top1"][:, :-1]).mean() < 0.3
+    clean = dict(zip(crops.ids, crops.labels, strict=True))
+    assert [clean[key] for key in turned["ids"]] == turned["labels"].tolist()
+    assert (turned["top1"][:, 15] == turned["labels"]).mean() >= 0.5  # the clean crop
