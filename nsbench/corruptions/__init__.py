@@ -18,6 +18,7 @@ from torch import Tensor
 from nsbench.configfile import suggest
 from nsbench.corruptions import blur, digital, noise, perturbations, weather
 from nsbench.corruptions.constants import SEVERITIES, table_for, table_label
+from nsbench.corruptions.filming import Shot, num_frames
 from nsbench.corruptions.jpeg import jpeg_roundtrip
 from nsbench.corruptions.levels import unit
 from nsbench.corruptions.randomness import Draws
@@ -163,14 +164,14 @@ def perturbation_sequence(
         _check_images(picture, crop)
     seeds = _seeds(seeds, generator, len(pictures))
     device = pictures[0].device
-    shape = (perturbations.num_frames(name, crop), 3, crop, crop)
+    shape = (num_frames(name, crop), 3, crop, crop)
     films = torch.empty(len(pictures), *shape, dtype=pictures[0].dtype, device=device)
 
     def work(rows: slice) -> None:
         for row in range(rows.start, rows.stop):
             draws = Draws(seeds[row : row + 1], f"perturbation/{name}/{difficulty}", device)
             picture = _levels(pictures[row])[0]
-            shot = perturbations.Shot(picture=picture, crop=crop, draws=draws, difficulty=difficulty)
+            shot = Shot(picture=picture, crop=crop, draws=draws, difficulty=difficulty)
             films[row] = _like(perturbations.FILMS[name](shot), films)
 
     by_slices(len(pictures), math.prod(shape), device, work)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from nsbench.corruptions import jpeg
+from nsbench.corruptions import jpeg, jpeg_codec
 
 QUALITIES = (1, 5, 7, 10, 15, 18, 25, 50, 80, 85, 95, 100)
 SIZES = ((224, 224), (32, 32), (299, 299), (33, 47), (1, 1), (17, 224), (2, 3), (40, 4), (9, 5), (1, 64), (300, 6))
@@ -121,7 +121,7 @@ def test_an_image_does_not_depend_on_its_batch(pictures, path, monkeypatch):
     whole = path(crop, 25)
     assert torch.equal(path(crop.flip(0), 25).flip(0), whole)
     assert all(torch.equal(path(crop[i : i + 1], 25)[0], whole[i]) for i in range(len(crop)))
-    monkeypatch.setattr(jpeg, "_CHUNK_VALUES", 2 * crop[0].numel())
+    monkeypatch.setattr(jpeg_codec, "_CHUNK_VALUES", 2 * crop[0].numel())
     assert torch.equal(path(crop, 25), whole)
 
 

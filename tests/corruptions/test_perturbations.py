@@ -17,8 +17,10 @@ from nsbench.corruptions import (
     PERTURBATIONS,
     perturbation_sequence,
     perturbations,
+    warps,
 )
-from nsbench.corruptions.perturbations import CONSTANTS, FILMS, num_frames
+from nsbench.corruptions.filming import CONSTANTS, num_frames
+from nsbench.corruptions.perturbations import FILMS
 from nsbench.corruptions.randomness import Draws
 from nsbench.corruptions.weather import snowed, snowflakes, whitened
 from tests.corruptions import frame_rules
@@ -283,7 +285,7 @@ def test_the_cpus_quick_warps_agree_with_the_exact_ones_of_other_devices(
     pictures: list[np.ndarray], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = film_224(pictures, name)
-    monkeypatch.setattr(perturbations, "_turned_on_cpu", perturbations._turned_anywhere)
+    monkeypatch.setattr(warps, "_turned_on_cpu", warps._turned_anywhere)
     assert (film_224(pictures, name) == quick).mean() >= 0.9999
 
 
