@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -300,6 +302,17 @@ def test_clips_are_encoded_as_the_authors_did(name: str, frames: int, source: Pa
         assert b"ref=16" in content
 
 
+def test_a_clip_does_not_depend_on_the_clips_before_it() -> None:
+    ramp = np.arange(64, dtype=np.uint8)
+    one, other = (np.stack([np.roll(ramp[:, None] * step + ramp[None], t, 1) for t in range(12)]) for step in (1, 3))
+    for grain in (False, True):
+        first, second = (np.repeat(frames[..., None], 3, axis=-1) for frames in (one, other))
+        clip = encode_clip(first, grain=grain)
+        for _ in range(3):
+            encode_clip(second[:7], grain=grain)
+            assert encode_clip(first, grain=grain) == clip
+
+
 def test_clips_without_pyav_are_refused_before_the_work(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +338,37 @@ def test_check_sums_are_of_the_pixels_before_encoding(source: Path, tmp_path: Pa
     assert recorded["cells"] == done.checks
     assert recorded["ids"] == list(open_folder(source).ids)
     assert recorded["base"]["sha256"] == hashlib.sha256(base.permute(0, 2, 3, 1).numpy().tobytes()).hexdigest()
+
+
+def test_names_that_are_no_utf8_have_check_sums_too(source: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd" / "n01"
+    odd.mkdir(parents=True)
+    (odd / os.fsdecode(b"\xff.jpg")).write_bytes((source / "n02" / "a.b.jpg").read_bytes())
+    plan = Rendering(corruptions=("contrast",), severities=(1,), canonical=True)
+    for _ in range(2):  # the second time they are read
+        render(tmp_path / "odd", tmp_path / "out", plan, QUIET)
+    assert json.loads((tmp_path / "out" / CHECKS).read_text())["ids"] == ["n01/\\xff.jpg"]
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", '{"ids": [], "cells": {"contrast/1": {}}}', '{"ids": [], "cells": 3}']
+)
+def test_damaged_check_sums_are_one_line(content: str, source: Path, tmp_path: Path) -> None:
+    plan = Rendering(corruptions=("contrast",), severities=(1,), canonical=True)
+    render(source, tmp_path / "out", plan, QUIET)
+    (tmp_path / "out" / CHECKS).write_text(content)
+    with pytest.raises(DataError, match=r"nsbench-canonical\.json is damaged; delete it"):
+        render(source, tmp_path / "out", plan, QUIET)
+
+
+def test_a_folder_with_nothing_written_takes_other_settings(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    render(source, out, NOISE, QUIET)
+    for path in out.iterdir():
+        if path.name != MANIFEST:
+            shutil.rmtree(path)
+    render(source, out, dataclasses.replace(NOISE, seed=3), QUIET)
+    assert json.loads((out / MANIFEST).read_text())["seed"] == 3
 
 
 def test_check_sums_of_a_resumed_run_are_of_all_images(source: Path, tmp_path: Path) -> None:

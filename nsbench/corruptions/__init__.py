@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -101,10 +102,13 @@ def corrupt(
     """
     _check_images(images)
     _check_name(name, _FUNCTIONS, "corruption")
-    if severity not in SEVERITIES or isinstance(severity, bool | float):
+    if _whole(severity) not in SEVERITIES:
         raise ValueError(f"severity must be one of {SEVERITIES}, got {severity!r}")
+    severity = int(severity)
     seeds = _seeds(seeds, generator, len(images))
     if backend == "imagecorruptions":
+        if variant is not None:
+            raise ValueError(f"imagecorruptions has one table of constants for every size; variant is {variant!r}")
         from nsbench.corruptions.reference import library_corrupt
 
         return _like(library_corrupt(_levels(images), name, severity, seeds), images)
@@ -152,16 +156,24 @@ def perturbation_sequence(
         DataError: OpenCV does not import.
     """
     _check_name(name, perturbations.FILMS, "perturbation")
-    if isinstance(crop, bool) or not isinstance(crop, int) or crop < _SMALLEST:
+    if (_whole(crop) or 0) < _SMALLEST:
         raise ValueError(f"crop must be a whole number of pixels from {_SMALLEST} on, got {crop!r}")
     hardest = perturbations.DIFFICULTIES.get(name, 1)
-    if isinstance(difficulty, bool) or difficulty not in range(1, hardest + 1):
+    if _whole(difficulty) not in range(1, hardest + 1):
         raise ValueError(f"{name} has difficulties 1 to {hardest}, got {difficulty!r}")
+    crop, difficulty = int(crop), int(difficulty)
+    if not (isinstance(images, list | tuple) or (isinstance(images, Tensor) and images.ndim == 4)):
+        raise ValueError(f"images must be a tensor [N, 3, H, W] or a list of pictures, got {type(images).__name__}")
     if not len(images):
         raise ValueError("images is empty; give at least one picture")
     pictures = [image[None] if isinstance(image, Tensor) else image for image in images]
     for picture in pictures:
         _check_images(picture, crop)
+        if (picture.dtype, picture.device) != (pictures[0].dtype, pictures[0].device):
+            raise ValueError(
+                f"pictures must be of one type on one device, got {pictures[0].dtype} on {pictures[0].device} "
+                f"and {picture.dtype} on {picture.device}"
+            )
     seeds = _seeds(seeds, generator, len(pictures))
     device = pictures[0].device
     shape = (num_frames(name, crop), 3, crop, crop)
@@ -218,6 +230,11 @@ def _seeds(seeds: Tensor | None, generator: torch.Generator | None, count: int) 
         got = f"{seeds.dtype} {list(seeds.shape)}" if isinstance(seeds, Tensor) else type(seeds).__name__
         raise ValueError(f"seeds must be an int64 tensor [{count}], got {got}")
     return seeds.cpu()
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of Python's or NumPy's, which True is not; None for anything else."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
 
 
 def _check_name(name: str, known: Collection[str], kind: str) -> None:

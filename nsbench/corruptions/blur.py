@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ def defocus_blur(pixels: Tensor, parameters: Sequence[float], _draws: Draws) -> 
     return cut(total.add_(rest[0]) if rest else total)
 
 
-@cache
+@lru_cache(maxsize=32)
 def _disk_spectra(
     radius: float, alias_sigma: float, frame: tuple[int, int], device: torch.device
 ) -> tuple[float | None, Tensor]:

@@ -21,6 +21,8 @@ def jpeg_roundtrip(images: Tensor, quality: int) -> Tensor:
     in 0..255; H and W from 1. quality: 1..100, libjpeg's scale. Returns the same shape, dtype, range and device.
     Raises ValueError for another dtype or shape, a value outside [0, 1] or NaN, or another quality.
     """
+    if not isinstance(images, Tensor):
+        raise ValueError(f"images must be a torch tensor [N, 3, H, W], got {type(images).__name__}: torch.from_numpy")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise ValueError(f"images must be [N, 3, H, W], got {list(images.shape)}: stack RGB images into one batch")
     if not isinstance(quality, Integral) or isinstance(quality, bool) or not 1 <= quality <= 100:

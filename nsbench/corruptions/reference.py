@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nsbench.corruptions.opencv import opencv
+
+_LOCK = Lock()
 
 
 def library_corrupt(pixels: Tensor, name: str, severity: int, seeds: Tensor) -> Tensor:
@@ -33,10 +36,11 @@ def library_corrupt(pixels: Tensor, name: str, severity: int, seeds: Tensor) -> 
 
 @contextmanager
 def _global_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global generator, and give its state back afterwards."""
-    state = np.random.get_state()
-    np.random.seed([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+    """Seed NumPy's global generator, for one thread at a time, and give its state back afterwards."""
+    with _LOCK:
+        state = np.random.get_state()
+        np.random.seed([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF])
+        try:
+            yield
+        finally:
+            np.random.set_state(state)

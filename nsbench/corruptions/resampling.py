@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -58,11 +58,14 @@ def smoothed_in_order(planes: Tensor, sigma: float, truncate: float = 4.0) -> Te
     return planes
 
 
-@cache
+@lru_cache(maxsize=32)
 def smoothing_matrix(side: int, sigma: float, border: Border, truncate: float, device: torch.device) -> Tensor:
-    """The Gaussian filter of a line of `side` values as a matrix, float32 [side, side]; borders are part of it."""
+    """The Gaussian filter of a line of `side` values as a matrix [side, side]; borders are part of it.
+
+    In double precision but on the CPU: a GPU's TF32, where a caller allows it, keeps ten bits of single precision.
+    """
     filtered = ndimage.gaussian_filter1d(np.eye(side), sigma, axis=0, mode=border, truncate=truncate)
-    return torch.from_numpy(filtered.astype(np.float32)).to(device)
+    return torch.from_numpy(filtered.astype(np.float32 if device.type == "cpu" else np.float64)).to(device)
 
 
 def smoothed_field(field: Tensor, sigma: float, border: Border, truncate: float = 4.0) -> Tensor:
@@ -70,10 +73,10 @@ def smoothed_field(field: Tensor, sigma: float, border: Border, truncate: float 
     if int(truncate * sigma + 0.5) == 0:
         return field
     rows, columns = (smoothing_matrix(side, float(sigma), border, truncate, field.device) for side in field.shape[-2:])
-    return rows @ field @ columns.T
+    return (rows @ field.to(rows.dtype) @ columns.T).float()
 
 
-@cache
+@lru_cache(maxsize=256)
 def zoom_taps(side: int, factor: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Where the originals' `clipped_zoom` takes the pixels of one axis from.
 

@@ -26,12 +26,13 @@ def by_slices(count: int, values_each: int, device: torch.device, work: Callable
     if threads > 1:
         size = max(1, min(size, -(-count // threads)))
     rows = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    plain = partial(_without_autocast, device, work)
     if threads == 1 or len(rows) == 1:
         for part in rows:
-            work(part)
+            plain(part)
         return
     try:
-        for _ in _pool(threads).map(partial(_as_inference, work), rows):
+        for _ in _pool(threads).map(partial(_as_inference, plain), rows):
             pass
     finally:
         torch.set_num_threads(threads)  # the workers' 1 would become the default of every thread to come
@@ -49,6 +50,12 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 # threads do not survive a fork: a child makes its own
 os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _without_autocast(device: torch.device, work: Callable[[slice], None], part: slice) -> None:
+    """A caller's half precision would change pixels, and only those of slices in the caller's own thread."""
+    with torch.autocast(device.type, enabled=False):
+        work(part)
 
 
 def _as_inference(work: Callable[[slice], None], part: slice) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def frost_scale(side: int) -> float:
     return float(np.interp(side, (32, 64, 224), (0.2, 0.3, 1.0)))
 
 
-@cache
+@lru_cache(maxsize=4)
 def frost_photographs(height: int, width: int) -> tuple[Tensor, ...]:
     """The five photographs of frost, uint8 [3, H', W'], larger than height x width.
 

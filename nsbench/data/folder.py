@@ -240,7 +240,7 @@ def bad_images_error(folder: Folder, reasons: dict[int, str]) -> DataError:
     first = min(reasons)
     return DataError(
         f"{len(reasons)} of {len(folder)} images cannot be read, first {folder.root / folder.ids[first]} "
-        f"({reasons[first]}); copy it again, or remove it"
+        f"({reasons[first]}); copy it again, or leave such images out with --on-bad-image skip"
     )
 
 

@@ -45,6 +45,8 @@ def encode_clip(frames: npt.NDArray[np.uint8], *, grain: bool) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=1, options=_GRAIN_OPTIONS if grain else _OPTIONS)
+        # x264 picks its arithmetic by the alignment of its buffers, which the clips before this one decide
+        stream.codec_context.options = {**stream.codec_context.options, "x264-params": "cpu-independent=1"}
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv444p"
         stream.codec_context.thread_count = 1  # the clips are encoded side by side; frame threads would change bytes
         for frame in frames:

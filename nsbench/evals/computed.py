@@ -7,6 +7,7 @@ generations of a run share, go through files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,10 +41,12 @@ def provenance(images: ImageSet, config: EvalConfig) -> Provenance:
     return "device-memory" if images.pixels.shape[1] <= 32 else "device-jpeg85"
 
 
-def constants_label(images: ImageSet) -> str:
+def constants_label(images: ImageSet, config: EvalConfig) -> str:
     """The constants in words: `constants for 224 px`, or `device-native-size: ... unofficial`."""
     from nsbench.corruptions import table_label
 
+    if provenance(images, config) == "imagecorruptions":
+        return f"imagecorruptions-imaug {version('imagecorruptions-imaug')}, its one table of constants"
     label = table_label(min(images.pixels.shape[1:3]))
     return f"device-native-size: {label}" if "unofficial" in label else label
 

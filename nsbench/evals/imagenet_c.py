@@ -118,7 +118,8 @@ def _corruption_errors(errors: dict[str, Floats], wrong0: npt.NDArray[np.bool_] 
 
 def _protocol(config: EvalConfig, sets: Sets) -> str:
     images = sets["val"]
-    made = f"{provenance(images, config)}, {constants_label(images)}, {version_label()}, data seed {config.data_seed}"
+    made = f"{provenance(images, config)}, {constants_label(images, config)}, {version_label()}"
+    made += f", data seed {config.data_seed}"
     return f"{describe(images)}; {made}; {arithmetic(config)}"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nsbench.errors import DataError
 from nsbench.files import read_json, write_json
 from nsbench.rendering.target import unwritable
 
@@ -77,8 +78,20 @@ def read_checks(target: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     path = target / CHECKS
     if not path.is_file():
         return {}
-    content = read_json(path)
-    return dict(content["cells"]) if content["ids"] == list(ids) else {}
+    try:
+        content = read_json(path)
+        cells = {
+            folder: {key: check[key] for key in ("sha256", "sum", "squares")}
+            for folder, check in content["cells"].items()
+        }
+        return cells if content["ids"] == _readable(ids) else {}
+    except (AttributeError, KeyError, TypeError):
+        raise DataError(f"{path} is damaged; delete it, and the same command makes it again") from None
+
+
+def _readable(ids: Sequence[str]) -> list[str]:
+    """Ids as text that can be written: bytes of a file name that are no UTF-8 become `\\xff`."""
+    return [key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for key in ids]
 
 
 def write_checks(
@@ -98,7 +111,7 @@ def write_checks(
         "cells": cells,
         "corruption_version": corruption_version,
         "exact": sorted({folder.partition("/")[0] for folder in cells if _is_exact(folder)}),
-        "ids": list(ids),
+        "ids": _readable(ids),
         "versions": {name: metadata.version(name) for name in _PACKAGES if _installed(name)},
     }
     try:

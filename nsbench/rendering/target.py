@@ -53,10 +53,10 @@ def claim(target: Path, settings: Mapping[str, Any]) -> None:
     """
     path = target / MANIFEST
     try:
-        taken = target.exists() and any(not name.startswith(".") for name in os.listdir(target))
+        names = {name for name in os.listdir(target) if not name.startswith(".")} if target.exists() else set()
     except OSError as error:
         raise DataError(f"{target} cannot be used ({error.strerror})") from None
-    if not taken:
+    if names <= {MANIFEST}:  # nothing was written yet, whatever was to be
         write_manifest(path, settings)
         return
     if not path.is_file():

@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -382,3 +383,39 @@ def test_cuda_gives_the_cpus_pixels(images, large, pictures, seeds, name):
         assert result.is_cuda
         equal = float((result.cpu() == expected).double().mean())
         assert equal >= 0.9999, (tuple(batch.shape), severity, equal)
+
+
+@pytest.mark.parametrize("name", ["spatter", "elastic_transform", "snow", "motion_blur"])
+def test_a_callers_half_precision_and_threads_change_nothing(batch, name):
+    seeds = torch.arange(len(batch))
+    expected = corrupt(batch, name, 5, seeds=seeds)
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                assert torch.equal(corrupt(batch, name, 5, seeds=seeds), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_whole_numbers_are_numbers_of_numpy_too_and_truth_is_none(batch):
+    seeds = torch.arange(len(batch))
+    expected = corrupt(batch, "gaussian_noise", 1, seeds=seeds)
+    assert torch.equal(corrupt(batch, "gaussian_noise", np.int64(1), seeds=seeds), expected)
+    for wrong in (np.True_, np.float32(1), torch.tensor(1.0), "1", None):
+        with pytest.raises(ValueError, match="severity must be one of"):
+            corrupt(batch, "gaussian_noise", wrong, seeds=seeds)
+
+
+def test_the_library_takes_no_variant_and_shares_its_state_with_no_thread(batch):
+    with pytest.raises(ValueError, match="imagecorruptions has one table of constants"):
+        corrupt(batch, "contrast", 1, variant=224, backend="imagecorruptions")
+    seeds = torch.arange(len(batch))
+
+    def one(_):
+        return corrupt(batch, "gaussian_noise", 3, seeds=seeds, backend="imagecorruptions")
+
+    expected = one(0)
+    with ThreadPoolExecutor(4) as pool:
+        assert all(torch.equal(result, expected) for result in pool.map(one, range(8)))

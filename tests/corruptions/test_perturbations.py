@@ -262,6 +262,10 @@ PICTURE = torch.zeros(1, 3, 256, 300, dtype=torch.uint8)
         ({"name": "rotat"}, "unknown perturbation 'rotat'; did you mean 'rotate'"),
         ({"difficulty": 2}, "rotate has difficulties 1 to 1, got 2"),
         ({"difficulty": 0}, "rotate has difficulties 1 to 1, got 0"),
+        ({"name": "shot_noise", "difficulty": 1.0}, "shot_noise has difficulties 1 to 3, got 1.0"),
+        ({"difficulty": np.True_}, "rotate has difficulties 1 to 1"),
+        ({"images": None}, r"tensor \[N, 3, H, W\] or a list of pictures, got NoneType"),
+        ({"images": [PICTURE[0], PICTURE[0] / 255]}, "of one type on one device, got torch.uint8 on cpu and torch.f"),
         ({"name": "shot_noise", "difficulty": 4}, "shot_noise has difficulties 1 to 3, got 4"),
         ({"crop": 300}, r"at least 300 px wide and high, got \[256, 300\]"),
         ({"crop": 16}, "crop must be a whole number of pixels from 32 on, got 16"),
@@ -278,6 +282,13 @@ def test_what_cannot_be_filmed_is_said_in_one_line(arguments: dict, message: str
     with pytest.raises(ValueError, match=message) as caught:
         perturbation_sequence(wanted.pop("images"), wanted.pop("name"), **wanted)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rotate", "zoom_blur", "spatter", "snow"])
+def test_a_callers_half_precision_changes_nothing(pictures: list[np.ndarray], name: str) -> None:
+    expected = film_224(pictures, name)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.array_equal(film_224(pictures, name), expected)
 
 
 @pytest.mark.parametrize("name", ["rotate", "scale", "shear", "zoom_blur"])
