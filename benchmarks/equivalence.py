@@ -110,6 +110,10 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in cells.items()})
 
 
+def readable(p: float) -> str:
+    return "<1e-6" if p < 1e-6 else f"{p:.2g}"
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """One table: per row the errors, the differences with intervals, the tests' p and the original against itself."""
     lines = [
@@ -120,10 +124,18 @@ def markdown(rows: Sequence[Row]) -> str:
     for each in rows:
         itself = "" if each.error_floor is None else f"{each.error_floor:+.2f}"
         logp_itself = "" if each.logp_floor is None else f"{each.logp_floor:+.3f}"
-        lines.append(
-            f"| {each.corruption} | {each.original_error:.2f} | {each.error:.2f} "
-            f"| {each.error_difference:+.2f} [{each.error_low:+.2f}, {each.error_high:+.2f}] | {each.error_p:.2g} "
-            f"| {itself} | {each.logp_difference:+.3f} [{each.logp_low:+.3f}, {each.logp_high:+.3f}] "
-            f"| {each.logp_margin:.2f} | {each.logp_p:.2g} | {logp_itself} | {'yes' if each.equivalent else '**no**'} |"
+        cells = (
+            each.corruption,
+            f"{each.original_error:.2f}",
+            f"{each.error:.2f}",
+            f"{each.error_difference:+.2f} [{each.error_low:+.2f}, {each.error_high:+.2f}]",
+            readable(each.error_p),
+            itself,
+            f"{each.logp_difference:+.3f} [{each.logp_low:+.3f}, {each.logp_high:+.3f}]",
+            f"{each.logp_margin:.2f}",
+            readable(each.logp_p),
+            logp_itself,
+            "yes" if each.equivalent else "**no**",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -49,21 +49,23 @@ def _turned_on_cpu(shot: Shot, matrices: Tensor) -> Tensor:
 
     It knows places to 1e-5 px: after the cut it agrees on 99.99 % of a photograph's values.
     """
-    sides = torch.tensor(shot.picture.shape[:0:-1], dtype=torch.float64)  # width, height
-    corner = torch.tensor(shot.corner[::-1], dtype=torch.float64)  # left, top
-    linear, offset = matrices.view(-1, 2, 3)[..., :2], matrices.view(-1, 2, 3)[..., 2]
-    offset = offset + linear @ (corner + shot.crop / 2)  # what the middle of the frame shows
-    # from -1..1 over the frame to -1..1 over the picture, borders included
-    scaled = torch.cat([linear * shot.crop, 2 * offset[..., None]], dim=2) / sides[:, None]
-    scaled[..., 2] -= 1
+    sides = torch.tensor(shot.picture.shape[:0:-1], dtype=torch.float64)[:, None]  # width, height
+    top, left = shot.corner
+    places = torch.arange(shot.crop, dtype=torch.float64) + 0.5
+    across, down, offset = matrices.view(-1, 2, 3).unbind(2)  # [T, 2] each, x and y in the picture
+    # x and y in -1..1 over the picture, borders included, are a part of the column and a part of the row
+    columns = (2 * across[..., None] * (left + places) / sides).float()  # [T, 2, crop]
+    rows = (2 * (down[..., None] * (top + places) + offset[..., None]) / sides - 1).float()
     picture = shot.picture[None].float()
 
     def seen(frames: slice) -> Tensor:
-        maps = scaled[frames].float()
-        grid = F.affine_grid(maps, [len(maps), 3, shot.crop, shot.crop], align_corners=False)
-        shown = F.grid_sample(picture.expand(len(maps), -1, -1, -1), grid, "bilinear", "border", align_corners=False)
-        outside = ((grid < -1) | (grid >= 1)).any(dim=-1)[:, None]
-        return cut(shown.masked_fill_(outside, 0), WARP_GUARD)
+        x, y = (columns[frames, :, None, :] + rows[frames, :, :, None]).unbind(1)
+        grid = torch.stack([x, y], dim=-1)
+        shown = F.grid_sample(picture.expand(len(x), -1, -1, -1), grid, "bilinear", "border", align_corners=False)
+        if max(float(x.abs().max()), float(y.abs().max())) >= 1:
+            outside = (x < -1) | (x >= 1) | (y < -1) | (y >= 1)
+            shown.masked_fill_(outside[:, None], 0)
+        return cut(shown, WARP_GUARD)
 
     return shot.film(seen, len(matrices))
 

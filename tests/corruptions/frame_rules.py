@@ -1,11 +1,12 @@
 """ImageNet-P frame by frame, by the rules of its authors and the libraries that they used: slow, and independent.
 
 hendrycks/robustness, ImageNet-P/create_p/make_imagenet_p.py (224 px). Every function gives the frames of one picture
-uint8 [H, W, 3] in turn. What the authors got from ImageMagick comes from `tests.corruptions.reference`.
+uint8 [H, W, 3] in turn.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator
 
@@ -15,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import hsv2rgb, rgb2hsv
 
-from tests.corruptions.reference.blur import clipped_zoom, directional_blur
+from tests.corruptions.reference.blur import clipped_zoom
 
 CROP = 224
 Frames = Iterator[np.ndarray]
@@ -42,10 +43,22 @@ def shot_noise(picture: np.ndarray, rng: np.random.Generator) -> Frames:
         yield np.uint8(255 * np.clip(rng.poisson(clean * 300) / 300.0, 0, 1))
 
 
+def magick_motion_blur(pixels: np.ndarray, radius: float, sigma: float, angle: float) -> np.ndarray:
+    """ImageMagick's, through PNG files in memory as the authors went."""
+    from wand.image import Image as MagickImage
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    with MagickImage(blob=stream.getvalue()) as picture:
+        picture.motion_blur(radius=radius, sigma=sigma, angle=angle)
+        blurred = cv2.imdecode(np.frombuffer(picture.make_blob("PNG"), np.uint8), cv2.IMREAD_UNCHANGED)
+    return blurred[..., [2, 1, 0]] if blurred.ndim == 3 else blurred
+
+
 def motion_blur(picture: np.ndarray, _rng: np.random.Generator) -> Frames:
     crop = center_crop(picture)
     for frame in range(31):
-        yield directional_blur(crop[None], 10, 3, [(frame - 30) * 4.0])[0]
+        yield magick_motion_blur(crop, 10, 3, (frame - 30) * 4.0)
 
 
 def affine(picture: np.ndarray, *, angle=0.0, shift=0, scale=1.0, shear=0.0, bilinear=True) -> np.ndarray:
@@ -77,7 +90,7 @@ def snow(picture: np.ndarray, rng: np.random.Generator) -> Frames:
     field[field < 0.5] = 0
     flakes = (np.clip(field, 0, 1) * 255).astype(np.uint8)
     for frame in range(31):
-        layer = directional_blur(flakes[None], 14, 4, [frame * 4.0 - 150])[0] / 255.0
+        layer = magick_motion_blur(flakes[..., 0], 14, 4, frame * 4.0 - 150)[..., None] / 255.0
         grey = cv2.cvtColor(np.float32(crop), cv2.COLOR_RGB2GRAY)[..., None]
         white = 0.85 * crop + (1 - 0.85) * np.maximum(crop, grey * 1.5 + 0.5)
         yield np.uint8(np.clip(white + layer + np.rot90(layer, k=2), 0, 1) * 255)
