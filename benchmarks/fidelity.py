@@ -134,6 +134,28 @@ def report(rows: Sequence[Row], photographs: int, out: Path) -> None:
     (out / "fidelity.md").write_text("\n".join(text) + "\n")
 
 
+def again(predictions: Predictions, name: str) -> str:
+    """The rows of one corruption with two runs of each side, from memory and after JPEG."""
+    ours = [predictions.cells(f"native-{run}", native_code(run), name) for run in (1, 2)]
+    theirs = [predictions.cells("original-1", original_code(1), name)]
+    theirs.append(predictions.cells("original-2-both", original_code(2), name))
+    pairs = {"both runs": slice(0, 2), "second runs alone": slice(1, 2)}
+    rows = [
+        row(
+            f"native, {label}",
+            provenance,
+            f"{name}, {provenance}, {label}",
+            scores(ours[runs], provenance),
+            reference,
+            floor=None,
+        )
+        for provenance in PROVENANCES
+        for label, runs in pairs.items()
+        for reference in [scores(theirs[runs], provenance)]
+    ]
+    return markdown(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = os.environ.get("NSBENCH_SHARED_DATA", "../shared/data")
@@ -142,9 +164,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/corruptions"))
     parser.add_argument("--every", type=int, default=2, help="every which photograph of the thousand")
     parser.add_argument("--only", choices=("original",), help="stop after the original's predictions")
+    parser.add_argument("--again", choices=CORRUPTIONS, help="print one corruption with a second pair of runs, no more")
     options = parser.parse_args()
     torch.set_num_threads(1)
     images, labels = base_images(options.data_dir / "imagenet-samples" / "val", options.every)
+    if options.again:
+        print(again(Predictions(options.cache, images, labels), options.again))
+        return
     rows = all_rows(Predictions(options.cache, images, labels), options.only == "original")
     if not rows:
         return
