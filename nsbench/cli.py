@@ -155,6 +155,8 @@ def _train(options: dict[str, Any], *, measure: bool) -> None:
     from nsbench import pipeline
     from nsbench.configfile import load_config, to_toml
     from nsbench.runfolder import RunFolder
+    from nsbench.runrecord import clear
+    from nsbench.tables import check_evals
 
     flags = {
         "generations": options["generations"],
@@ -177,8 +179,8 @@ def _train(options: dict[str, Any], *, measure: bool) -> None:
         click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
         return
     if options["fresh"]:
-        pipeline.check_evals(config)
-        pipeline.clear(folder)
+        check_evals(config)
+        clear(folder)
     worked = pipeline.train_and_eval(
         config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
     )
