@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,9 @@ from nsbench.errors import ConfigError, DataError
 from nsbench.inference import predict
 from nsbench.models import PixelModel
 from nsbench.pretrained import PRETRAINED, load_pretrained
+from tests.shared import GOLDEN, SAMPLES, absent
 
 NAME = "pypi:efficientnet-lite0"
-SHARED = Path(os.environ.get("NSBENCH_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +50,9 @@ def test_it_knows_imagenet_and_the_usual_normalisation_is_a_trap(lite0: pretrain
 
     Beside it, independent predictions for every eighth, made with the same weights by other code.
     """
-    root, golden_path = SHARED / "imagenet-samples" / "val", SHARED.parent / "golden/lite0_original_corruptions.json"
+    root, golden_path = SAMPLES, GOLDEN / "lite0_original_corruptions.json"
     if not (root.is_dir() and golden_path.is_file()):
-        pytest.skip(f"the sample photographs are not at {root}, or no {golden_path} (set NSBENCH_SHARED_DATA)")
+        absent(f"the sample photographs are not at {root}, or no {golden_path} (set NSBENCH_SHARED_DATA)")
     folder = open_folder(root).take(range(0, 1000, 4))
     images, _ = read_images(folder, resize=lite0.resize, crop=lite0.input_size, interpolation=lite0.interpolation)
     top1 = predict(lite0.model, images.pixels, batch_size=50, device="cpu").argmax(axis=1)

@@ -31,8 +31,8 @@ from nsbench.rendering.plan import ALL_CORRUPTIONS, ALL_PERTURBATIONS, Rendering
 from nsbench.rendering.target import MANIFEST
 from nsbench.rendering.writer import render
 from nsbench.track import Progress
+from tests.shared import SAMPLES, absent
 
-SHARED = Path(os.environ.get("NSBENCH_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 QUIET = Progress("none")
 NOISE = Rendering(corruptions=("gaussian_noise", "contrast"), severities=(1, 4))
 
@@ -276,7 +276,8 @@ def test_bad_images_stop_or_are_skipped(source: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "frames"), [("gaussian_noise", 31), ("translate", 41)])
 def test_clips_are_encoded_as_the_authors_did(name: str, frames: int, source: Path, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
+    import av
+
     done = render(source, tmp_path / "p", Rendering(perturbations=(name,), limit=2), QUIET)
     assert done.written == 2
     keys = ["n01/ILSVRC2012_val_00000002", "n02/ILSVRC2012_val_00000001"]
@@ -398,9 +399,9 @@ def canonical() -> dict[str, Any]:
 
 
 def samples() -> Path:
-    root = SHARED / "imagenet-samples" / "val"
+    root = SAMPLES
     if not root.is_dir():
-        pytest.skip(f"the sample photographs are not at {root} (set NSBENCH_SHARED_DATA)")
+        absent(f"the sample photographs are not at {root} (set NSBENCH_SHARED_DATA)")
     return root
 
 

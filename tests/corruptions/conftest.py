@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +10,7 @@ import torch
 from PIL import Image
 
 from tests.corruptions.reference.given import tensor
-
-SHARED = Path(os.environ.get("NSBENCH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from tests.shared import SHARED, absent
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +77,7 @@ def cifar():
     """The first 200 test images of CIFAR-10."""
     path = SHARED / "cifar10" / "test.parquet"
     if not path.is_file():
-        pytest.skip(f"CIFAR-10 is not at {path} (set NSBENCH_SHARED_DATA)")
+        absent(f"CIFAR-10 is not at {path} (set NSBENCH_SHARED_DATA)")
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path, columns=["image"]).slice(0, 200).to_pylist()

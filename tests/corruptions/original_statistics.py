@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from tests.corruptions.original import DRAWS, SIZE, original
+from tests.shared import SHARED
 
 FILE = Path(__file__).with_name("original_statistics.json")
-SHARED = Path(os.environ.get("NSBENCH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
 BUNDLED, SAMPLES = "bundled", "imagenet-samples"
 SEVERITIES = {BUNDLED: (1, 3, 5), SAMPLES: (2, 4)}
 RUNS = 3

@@ -15,10 +15,14 @@ import torch
 import nsbench.corruptions
 from nsbench.corruptions import corrupt
 from nsbench.corruptions.constants import tables
+from tests.shared import SHARED, absent
 
 if find_spec("imagenet_c") is None:
-    pytest.skip("pip install --no-deps imagenet-c==0.0.3", allow_module_level=True)
-pytest.importorskip("wand.image", reason="pip install Wand; Debian's libmagickwand-6.q16-6", exc_type=ImportError)
+    absent("the authors' code is missing: pip install --no-deps imagenet-c==0.0.3", module=True)
+try:
+    import wand.image  # noqa: F401
+except ImportError:
+    absent("ImageMagick is missing: pip install Wand, and Debian's libmagickwand-6.q16-6", module=True)
 
 from tests.corruptions import original_statistics as recorded
 from tests.corruptions.original import DRAWS, original
@@ -170,7 +174,7 @@ def strange(which, photographs, name, severity, corrupted):
 def test_random_corruptions_have_the_originals_statistics(which, name):
     photographs = recorded.bundled_photographs() if which == recorded.BUNDLED else recorded.sample_photographs()
     if photographs is None:
-        pytest.skip(f"no sample photographs at {recorded.SHARED} (set NSBENCH_SHARED_DATA)")
+        absent(f"no sample photographs at {SHARED} (set NSBENCH_SHARED_DATA)")
     for severity in recorded.SEVERITIES[which]:
         assert strange(which, photographs, name, severity, native(photographs, name, severity)) == {}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from nsbench.data import pictures
 from nsbench.data.folder import open_folder, picture_set, read_folder, read_images
 from nsbench.data.pictures import BadImage, center_crop, decode, resized
 from nsbench.errors import DataError
-
-SHARED = Path(os.environ.get("NSBENCH_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data"))
+from tests.shared import SAMPLES, absent
 
 
 def picture(width: int, height: int, seed: int = 0, mode: str = "RGB") -> Image.Image:
@@ -160,9 +158,9 @@ def test_sizes_are_torchvisions() -> None:
 
 
 def test_photographs_are_torchvisions_to_the_bit() -> None:
-    root = SHARED / "imagenet-samples" / "val"
+    root = SAMPLES
     if not root.is_dir():
-        pytest.skip(f"the sample photographs are not at {root} (set NSBENCH_SHARED_DATA)")
+        absent(f"the sample photographs are not at {root} (set NSBENCH_SHARED_DATA)")
     folder = open_folder(root).take(range(0, 1000, 50))
     assert open_folder(root).is_imagenet
     theirs = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from nsbench.metrics.reference import (
     PUBLISHED,
     Published,
 )
+from tests.shared import GOLDEN, absent
 
 # google-research/augmix imagenet.py:148-152, in the order of CORRUPTIONS; the extra four from
 # clovaai/assembled-cnn mce/eval_robustness.py:93-99, to four digits.
@@ -34,11 +33,9 @@ ASSEMBLED_EXTRA_ERR = (0.8454, 0.7871, 0.7175, 0.6583)
 
 @pytest.fixture(scope="module")
 def golden() -> dict:
-    data = os.environ.get("NSBENCH_SHARED_DATA")
-    shared = Path(data).parent if data else Path(__file__).resolve().parents[3] / "shared"
-    path = shared / "golden" / "robustness_golden.json"
+    path = GOLDEN / "robustness_golden.json"
     if not path.is_file():
-        pytest.skip(f"no golden file at {path}; the figures copied in tests/metrics/published.py still ran")
+        absent(f"no golden file at {path}; the figures copied in tests/metrics/published.py still ran")
     return json.loads(path.read_text())
 
 
