@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nsbench.config import EvalConfig
+from nsbench.errors import DataError
 from nsbench.evals.base import Eval, EvalContext, Records, Sets, arithmetic, classify, describe
 from nsbench.evals.computed import (
     CACHED_BYTES,
@@ -26,7 +27,7 @@ from nsbench.evals.computed import (
 from nsbench.evals.paired import Estimate, Floats, Panel, Quantity
 from nsbench.metrics.accuracy import top1_correct
 from nsbench.metrics.corruption import corruption_error, mean_ce, unnormalised_ce
-from nsbench.metrics.reference import ALEXNET_ERRORS, CORRUPTIONS
+from nsbench.metrics.reference import ALEXNET_ERRORS, CORRUPTION_SIZES, CORRUPTIONS
 from nsbench.results import Row
 
 MIN_ERRORS = 30
@@ -75,9 +76,12 @@ def _measure(records: Records, config: EvalConfig) -> list[Row]:
     for s, level in enumerate(_SEVERITIES):
         rows += panel.rows(error(level=level), {g: Estimate(e[:, :, s].mean(axis=1)) for g, e in errors.items()})
     rows += panel.rows(error(level="mean"), {g: Estimate(e.mean(axis=(1, 2))) for g, e in errors.items()})
+    origin = _origin(panel)
+    if origin is not None and origin[1] not in CORRUPTION_SIZES:
+        return rows  # nobody's benchmark: no CE, and nothing that is called mCE
     relative = functools.partial(ratio, protocol=_BASELINE)
     rows += _normalised(panel, relative, "", _corruption_errors(errors, wrong.get("0")))
-    if suffix := _alexnet_suffix(panel):
+    if suffix := _alexnet_suffix(panel, origin):
         table = np.array([ALEXNET_ERRORS[name] for name in CORRUPTIONS])
         by_alexnet = {g: corruption_error(e, table) for g, e in errors.items()}
         rows += _normalised(panel, functools.partial(ratio, protocol=_ALEXNET), suffix, by_alexnet)
@@ -92,14 +96,28 @@ def _normalised(panel: Panel, ratio: functools.partial[Quantity], suffix: str, c
     return rows + panel.rows(ratio(metric=f"mCE{suffix}"), {g: Estimate(mean_ce(ce)) for g, ce in ces.items()})
 
 
-def _alexnet_suffix(panel: Panel) -> str:
-    """`, AlexNet table, device-jpeg85`, where AlexNet's errors are of the same classes and size; else nothing."""
+def _origin(panel: Panel) -> tuple[str, int] | None:
+    """Provenance and side of the pixels behind every cell; None for records older than the question.
+
+    Raises:
+        DataError: the cells show different pixels, so that no difference between them means anything.
+    """
     cells = [panel.records[g][cell] for g in panel.generations for cell in _CELLS]
-    if not all("side" in arrays and arrays["num_classes"] == _IMAGENET_CLASSES for arrays in cells):
-        return ""  # other classes, or records older than the question
-    sources = {str(arrays["provenance"]) for arrays in cells}
-    comparable = all(arrays["side"] == _IMAGENET_PX for arrays in cells) and len(sources) == 1
-    return f", AlexNet table, {sources.pop()}" if comparable else ""
+    origins = {(str(arrays["provenance"]), int(arrays["side"])) for arrays in cells if "side" in arrays}
+    if len(origins) > 1:
+        found = " and ".join(f"{source} at {side} px" for source, side in sorted(origins))
+        raise DataError(f"cells of imagenet-c show {found}, which cannot be compared; measure them again alike")
+    return origins.pop() if origins else None
+
+
+def _alexnet_suffix(panel: Panel, origin: tuple[str, int] | None) -> str:
+    """`, AlexNet table, device-jpeg85`, where AlexNet's errors are of the same classes and size; else nothing."""
+    classes = (
+        {int(panel.records[g][cell]["num_classes"]) for g in panel.generations for cell in _CELLS} if origin else ()
+    )
+    if origin is None or origin[1] != _IMAGENET_PX or classes != {_IMAGENET_CLASSES}:
+        return ""
+    return f", AlexNet table, {origin[0]}"
 
 
 def _wrong(panel: Panel, generation: str) -> npt.NDArray[np.bool_]:

@@ -19,6 +19,9 @@ CORRUPTIONS = (
 )
 """The 15 that mCE averages, in the paper's order (arXiv:1903.12261; hendrycks/robustness ImageNet-C/test.py)."""
 
+CORRUPTION_SIZES = (32, 64, 224, 299)
+"""Sides in pixels for which the authors published severity constants; at another there is no ImageNet-C and no mCE."""
+
 EXTRA_CORRUPTIONS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
 """The 4 held out for validation, no part of mCE (hendrycks/robustness ImageNet-C/test.py:272-278)."""
 

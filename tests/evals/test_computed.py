@@ -19,16 +19,24 @@ import nsbench.evals.imagenet_c
 import nsbench.evals.imagenet_p
 from nsbench.config import EvalConfig
 from nsbench.corruptions import CORRUPTION_VERSION, corrupt
+from nsbench.corruptions.constants import tables
 from nsbench.data.folder import open_folder, picture_set, read_images
 from nsbench.data.images import ImageSet, PictureSet
+from nsbench.errors import DataError
 from nsbench.evals import EVALS, EvalContext
 from nsbench.evals.base import image_seeds
 from nsbench.evals.computed import corrupted, films, provenance
 from nsbench.files import fingerprint
-from nsbench.metrics.reference import ALEXNET_ERRORS, ALEXNET_FLIP_PROBABILITIES, CORRUPTIONS, PERTURBATIONS
+from nsbench.metrics.reference import (
+    ALEXNET_ERRORS,
+    ALEXNET_FLIP_PROBABILITIES,
+    CORRUPTION_SIZES,
+    CORRUPTIONS,
+    PERTURBATIONS,
+)
 from nsbench.pretrained import load_pretrained
-from tests.corruptions.conftest import SHARED
 from tests.evals.conftest import CONFIG, find
+from tests.shared import SAMPLES, absent
 
 LABELS = np.array([3, 999, 0, 17, 500], dtype=np.int64)
 
@@ -139,7 +147,7 @@ def test_films_show_the_picture_behind_the_crop(crops: ImageSet, pictures: Pictu
     whole, cropped = (films(images, [0], "translate", CONFIG)[0] for images in (pictures, crops))
     assert torch.equal(whole[20], cropped[20])  # the clean frame
     assert (cropped[40][:, :, :20] == 0).all()  # 20 px to the right: black comes in ...
-    edge = torch.from_numpy(pictures.decode(0)).permute(2, 0, 1)[:, 16:240]
+    edge = torch.tensor(pictures.decode(0)).permute(2, 0, 1)[:, 16:240]
     left = round((edge.shape[2] - 224) / 2)
     assert torch.equal(whole[40], edge[:, :, left - 20 : left + 204])  # ... unless the picture goes on
 
@@ -190,17 +198,25 @@ def test_alexnets_table_is_for_imagenet_at_224_px_alone(other: dict[str, int]) -
         assert not [row for row in EVALS[name].measure(records, CONFIG) if "AlexNet" in row.metric]
 
 
-def test_different_provenance_never_shares_alexnets_column() -> None:
+def test_an_unpublished_size_has_errors_and_nothing_called_mce() -> None:
+    rows = EVALS["imagenet-c"].measure(imagenet_records(100)["imagenet-c"], CONFIG)
+    assert {row.metric for row in rows} == {"error"}
+    assert "mCE" in {row.metric for row in EVALS["imagenet-c"].measure(imagenet_records(64)["imagenet-c"], CONFIG)}
+    assert tuple(tables()) == CORRUPTION_SIZES
+
+
+def test_different_provenance_never_shares_a_column_or_a_difference() -> None:
     records = imagenet_records(224)["imagenet-c"]
     records["1"] = imagenet_records(224, source="device-memory")["imagenet-c"]["0"]
-    assert not [row for row in EVALS["imagenet-c"].measure(records, CONFIG) if "AlexNet" in row.metric]
+    with pytest.raises(DataError, match="device-jpeg85 at 224 px and device-memory at 224 px, which can"):
+        EVALS["imagenet-c"].measure(records, CONFIG)
 
 
 def test_a_real_classifier_on_real_photographs(tmp_path: Path) -> None:
     """From files to cells with nothing in between: what is easy, what is hard, and films that hardly flip."""
-    val = SHARED / "imagenet-samples" / "val"
+    val = SAMPLES
     if not val.is_dir():
-        pytest.skip(f"the sample photographs are not at {val} (set NSBENCH_SHARED_DATA)")
+        absent(f"the sample photographs are not at {val} (set NSBENCH_SHARED_DATA)")
     lite0 = load_pretrained("pypi:efficientnet-lite0")
     folder = open_folder(val).take(range(0, 1000, 25))
     crops, _ = read_images(folder)
