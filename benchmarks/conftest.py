@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
 from sklearn.datasets import load_sample_images
+
+from tests.photographs import shorter_side_256
 
 _RATIOS: dict[str, dict[str, dict[str, float]]] = {}
 
@@ -17,13 +18,7 @@ def pictures() -> list[np.ndarray]:
     named = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()]
     photographs = [*load_sample_images().images, *named]
     photographs += [np.ascontiguousarray(photograph[:, ::-1]) for photograph in photographs[:2]]
-    shown = []
-    for photograph in photographs:
-        picture = Image.fromarray(photograph)
-        scale = 256 / min(picture.size)
-        size = [max(256, int(side * scale)) for side in picture.size]
-        shown.append(np.array(picture.resize(size, Image.Resampling.BILINEAR)))
-    return shown
+    return [shorter_side_256(photograph) for photograph in photographs]
 
 
 @pytest.fixture(scope="session")

@@ -126,19 +126,21 @@ def shear(picture: np.ndarray, _rng: np.random.Generator) -> Frames:
 
 def tilt(picture: np.ndarray, _rng: np.random.Generator) -> Frames:
     height, width = picture.shape[:2]
-    focus = np.sqrt(width**2 + height**2)
     for frame in range(31):
-        phi = theta = np.deg2rad(frame - 15)
-        lift = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1], [0, 0, 1]])
-        about_x = np.eye(4)
-        about_x[1:3, 1:3] = [[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]]
-        about_y = np.eye(4)
-        about_y[np.ix_([0, 2], [0, 2])] = [[np.cos(phi), -np.sin(phi)], [np.sin(phi), np.cos(phi)]]
-        away = np.eye(4)
-        away[2, 3] = focus
-        project = np.array([[focus, 0, width / 2, 0], [0, focus, height / 2, 0], [0, 0, 1, 0]])
-        homography = project @ away @ about_x @ about_y @ lift
+        homography = tilt_homography(height, width, np.deg2rad(frame - 15))
         yield center_crop(cv2.warpPerspective(picture, homography, (width, height)))
+
+
+def tilt_homography(height: int, width: int, angle: float) -> np.ndarray:
+    """Lifted to depth 1, turned about x and y, moved away by the diagonal, projected."""
+    focus = np.sqrt(width**2 + height**2)
+    lift = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1], [0, 0, 1]])
+    about_x, about_y, away = np.eye(4), np.eye(4), np.eye(4)
+    about_x[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    about_y[np.ix_([0, 2], [0, 2])] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    away[2, 3] = focus
+    project = np.array([[focus, 0, width / 2, 0], [0, focus, height / 2, 0], [0, 0, 1, 0]])
+    return project @ away @ about_x @ about_y @ lift
 
 
 def gaussian_blur(picture: np.ndarray, _rng: np.random.Generator) -> Frames:

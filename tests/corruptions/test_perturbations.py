@@ -26,6 +26,7 @@ from nsbench.corruptions.weather import snowed, snowflakes, whitened
 from tests.corruptions import frame_rules
 from tests.corruptions.reference import perturbations as reference_32
 from tests.corruptions.reference.blur import directional_blur
+from tests.photographs import shorter_side_256
 
 ALL = (*PERTURBATIONS, *EXTRA_PERTURBATIONS)
 RANDOM = ("gaussian_noise", "shot_noise", "speckle_noise", "snow", "spatter")
@@ -44,12 +45,7 @@ def as_array(films: torch.Tensor) -> np.ndarray:
 def pictures() -> list[np.ndarray]:
     """Landscape, square and portrait, shorter side 256."""
     photographs = [load_sample_images().images[0], skimage.data.astronaut(), skimage.data.chelsea().transpose(1, 0, 2)]
-    shown = []
-    for photograph in photographs:
-        picture = Image.fromarray(photograph)
-        scale = 256 / min(picture.size)
-        shown.append(np.asarray(picture.resize([max(256, int(side * scale)) for side in picture.size])))
-    return shown
+    return [shorter_side_256(photograph) for photograph in photographs]
 
 
 @pytest.fixture(scope="module")

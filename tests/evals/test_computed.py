@@ -36,6 +36,7 @@ from nsbench.metrics.reference import (
 )
 from nsbench.pretrained import load_pretrained
 from tests.evals.conftest import CONFIG, find
+from tests.photographs import shorter_side_256
 from tests.shared import SAMPLES, absent
 
 LABELS = np.array([3, 999, 0, 17, 500], dtype=np.int64)
@@ -50,12 +51,7 @@ def whole_pictures() -> list[np.ndarray]:
         skimage.data.chelsea(),
         skimage.data.coffee(),
     ]
-    shown = []
-    for photograph in photographs:
-        picture = Image.fromarray(photograph)
-        scale = 256 / min(picture.size)
-        shown.append(np.asarray(picture.resize([max(256, int(side * scale)) for side in picture.size])))
-    return shown
+    return [shorter_side_256(photograph) for photograph in photographs]
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from tests.corruptions.reference.noise import Floats, Pixels, to_bytes_scale
-from tests.corruptions.reference.opencv import opencv
 from tests.corruptions.reference.randomness import Generators
 
 
@@ -31,7 +31,7 @@ def gaussian_blur(images: Pixels, sigma: float, _rngs: Generators) -> Floats:
 def defocus_blur(images: Pixels, parameters: Sequence[float], _rngs: Generators) -> Floats:
     """Blur with an antialiased disk: (radius, sigma of the antialiasing)."""
     kernel = disk(*parameters)
-    filter_image = opencv().filter2D
+    filter_image = cv2.filter2D
     return to_bytes_scale(np.stack([filter_image(image, -1, kernel) for image in images / 255.0]))
 
 
@@ -40,7 +40,7 @@ def disk(radius: float, alias_sigma: float) -> npt.NDArray[np.float32]:
     reach, soften = (8.0, 3) if radius <= 8 else (radius, 5)
     line = np.arange(-reach, reach + 1)
     inside = (line[:, None] ** 2 + line**2 <= radius**2).astype(np.float32)
-    kernel: npt.NDArray[np.float32] = opencv().GaussianBlur(inside / inside.sum(), (soften, soften), alias_sigma)
+    kernel: npt.NDArray[np.float32] = cv2.GaussianBlur(inside / inside.sum(), (soften, soften), alias_sigma)
     return kernel
 
 

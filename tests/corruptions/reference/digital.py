@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -12,7 +13,6 @@ from scipy import ndimage
 
 from tests.corruptions.reference.blur import smooth
 from tests.corruptions.reference.noise import Floats, Pixels, to_bytes_scale
-from tests.corruptions.reference.opencv import opencv
 from tests.corruptions.reference.randomness import Generators
 
 
@@ -80,7 +80,6 @@ def elastic_transform(images: Pixels, parameters: Sequence[float], rngs: Generat
 
 def _jitter_corners(image: npt.NDArray[np.float32], moves: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Move three corners of the middle square by `moves` [3, 2] and the image affinely with them."""
-    cv2 = opencv()
     height, width = image.shape[:2]
     middle, arm = np.array([height // 2, width // 2]), min(height, width) // 3
     corners = (middle + arm * np.array([[1, 1], [1, -1], [-1, -1]])).astype(np.float32)

@@ -5,16 +5,14 @@ Each perturbation yields the frames of all its images in turn, [N, 32, 32, 3] ui
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
+from tests.corruptions import frame_rules
 from tests.corruptions.reference.blur import directional_blur, smooth
 from tests.corruptions.reference.noise import Floats, Pixels, poisson, to_bytes_scale
-from tests.corruptions.reference.opencv import opencv
 from tests.corruptions.reference.randomness import Generators, standard_normals
 from tests.corruptions.reference.weather import WATER, snowed, snowflakes, water, whitened
 
@@ -89,13 +87,13 @@ def brightness(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
 def translate(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
     """Shift from 7 px left to 8 px right, black coming in: 16 frames."""
     for frame in range(NUM_TRANSLATE_FRAMES):
-        yield affine(images, shift=frame - 7, resample=Image.Resampling.NEAREST)
+        yield affine(images, shift=frame - 7, bilinear=False)
 
 
 def rotate(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
     """Turn by -15 to 15 degrees."""
     for frame in range(NUM_FRAMES):
-        yield affine(images, degrees=frame - 15)
+        yield affine(images, angle=frame - 15)
 
 
 def scale(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
@@ -112,10 +110,9 @@ def shear(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
 
 def tilt(images: Pixels, _rngs: Generators, _difficulty: int) -> Frames:
     """Turn about both axes of the image plane, -11.25 to 11.25 degrees, seen in perspective."""
-    cv2 = opencv()
     height, width = images.shape[1:3]
     for frame in range(NUM_FRAMES):
-        matrix = tilt_matrix(height, width, math.radians(0.75 * (frame - 15)))
+        matrix = frame_rules.tilt_homography(height, width, np.deg2rad(0.75 * (frame - 15)))
         yield np.stack([cv2.warpPerspective(image, matrix, (width, height)) for image in images])
 
 
@@ -144,53 +141,6 @@ def truncated(values: Floats) -> Pixels:
     return values.astype(np.uint8)
 
 
-def affine(
-    images: Pixels,
-    *,
-    degrees: float = 0.0,
-    shift: int = 0,
-    scale: float = 1.0,
-    shear: float = 0.0,
-    resample: Image.Resampling = Image.Resampling.BILINEAR,
-) -> Pixels:
-    """Turn, shift to the right, scale and shear every image about its middle, black outside it."""
-    height, width = images.shape[1:3]
-    angle, lean = math.radians(degrees), math.radians(shear)
-    matrix = inverse_affine(height, width, angle=angle, shift=shift, scale=scale, shear=lean)
-    turned = [
-        Image.fromarray(image).transform((width, height), Image.Transform.AFFINE, matrix, resample) for image in images
-    ]
-    return np.stack([np.asarray(picture) for picture in turned])
-
-
-def inverse_affine(
-    height: int, width: int, *, angle: float, shift: float, scale: float, shear: float
-) -> tuple[float, ...]:
-    """Return Pillow's six numbers (output to input), as torchvision 0.2 did when the sets were made.
-
-    Two habits of that version differ from today's: the middle is half a pixel further right and down, and
-    a shear keeps the length of the columns.
-    """
-    middle_x, middle_y = width * 0.5 + 0.5, height * 0.5 + 0.5
-    unscale = 1.0 / scale / math.cos(shear)
-    xx, xy = unscale * math.cos(angle + shear), unscale * math.sin(angle + shear)
-    yx, yy = unscale * -math.sin(angle), unscale * math.cos(angle)
-    x = xx * (-middle_x - shift) + xy * -middle_y + middle_x
-    y = yx * (-middle_x - shift) + yy * -middle_y + middle_y
-    return xx, xy, x, yx, yy, y
-
-
-def tilt_matrix(height: int, width: int, angle: float) -> npt.NDArray[np.float64]:
-    """Return the homography of a turn by `angle` about both axes, the eye a diagonal away.
-
-    The plane lies at depth 1, not 0, in the original; so even the middle frame is a little smaller.
-    """
-    focus = math.hypot(width, height)
-    cos, sin = math.cos(angle), math.sin(angle)
-    to_space = np.array([[1, 0, -width / 2], [0, 1, -height / 2], [0, 0, 1], [0, 0, 1]])
-    about_x = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
-    about_y = np.array([[cos, 0, -sin, 0], [0, 1, 0, 0], [sin, 0, cos, 0], [0, 0, 0, 1]])
-    away = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, focus], [0, 0, 0, 1]])
-    to_plane = np.array([[focus, 0, width / 2, 0], [0, focus, height / 2, 0], [0, 0, 1, 0]])
-    homography: npt.NDArray[np.float64] = to_plane @ away @ about_x @ about_y @ to_space
-    return homography
+def affine(images: Pixels, **move: float) -> Pixels:
+    """Turn (`angle`), `shift` to the right, `scale` or `shear` every image about its middle, black outside it."""
+    return np.stack([frame_rules.affine(image, **move) for image in images])

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -16,7 +17,6 @@ from nsbench.errors import DataError
 from tests.corruptions.reference.blur import clipped_zoom, directional_blur, smooth
 from tests.corruptions.reference.digital import adjust_hsv
 from tests.corruptions.reference.noise import Floats, Pixels, to_bytes_scale
-from tests.corruptions.reference.opencv import opencv
 from tests.corruptions.reference.randomness import Generators, standard_normals, uniforms
 
 FROST_PHOTOGRAPHS = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
@@ -42,7 +42,6 @@ def snowflakes(field: Floats, zoom: float, threshold: float) -> Pixels:
 
 def whitened(unit: Floats, blend: float) -> Floats:
     """Mix images [N, H, W, 3] in [0, 1] with their lightened grey where that is brighter."""
-    cv2 = opencv()
     grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in unit.astype(np.float32)])[..., None]
     return blend * unit + (1 - blend) * np.maximum(unit, grey * 1.5 + 0.5)
 
@@ -83,7 +82,6 @@ def frost_photographs(scale: float) -> tuple[Pixels, ...]:
     Raises:
         DataError: the distribution imagecorruptions-imaug, which bundles them, is missing or incomplete.
     """
-    cv2 = opencv()
     spec = find_spec("imagecorruptions")  # finds without importing: the import needs numba and scikit-image
     folders = spec.submodule_search_locations if spec else None
     photographs = []
@@ -176,7 +174,6 @@ def water(drops: Floats, strength: float) -> npt.NDArray[np.float32]:
 
 def _relief(level: Pixels) -> npt.NDArray[np.float32]:
     """Emboss the distance to the drops' rims: light from one corner."""
-    cv2 = opencv()
     distance = cv2.distanceTransform(255 - cv2.Canny(level, 50, 150), cv2.DIST_L2, 5)
     near = cv2.blur(np.minimum(distance, 20), (3, 3)).astype(np.uint8)
     slope = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], dtype=np.float32)
