@@ -71,8 +71,8 @@ def two_threads():
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruption(benchmark, record_ratio, crops: np.ndarray, processes: ProcessPoolExecutor, name: str) -> None:
     batch = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous()
-    batch = torch.cat([batch, batch.flip(3)])  # sixteen
-    few = crops[:4]
+    batch = torch.cat([batch, batch.flip(3)]).repeat(4, 1, 1, 1)  # 64: the quickest take a fifth of a millisecond each
+    few = np.concatenate([crops, crops[:, :, ::-1]])
     seeds = torch.arange(len(batch))
 
     def native() -> None:
