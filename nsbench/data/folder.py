@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from nsbench.data.images import ImageSet, PictureSet
+from nsbench.data.listing import Listing
 from nsbench.data.pictures import BadImage, Interpolation, center_crop, decode, in_threads
 from nsbench.errors import DataError
 from nsbench.files import fingerprint
@@ -29,64 +29,36 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".t
 """torchvision's list; upper and lower case are the same."""
 
 IMAGENET_CLASSES = 1000
-_COMPARED_FILES = 64
 _WNID = re.compile(r"n\d{8}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Folder:
-    """The listing of a folder of images: everything but the pixels."""
+class Folder(Listing):
+    """Images in files below one root."""
 
     root: Path
-    name: str
-    """What the set is called in protocols and tables."""
-    ids: tuple[str, ...]
-    """[N] `<class>/<file>`, with `/` on every system: the same in every set made from this one. Sorted."""
-    labels: npt.NDArray[np.int64]
-    """[N] class indices."""
-    classes: tuple[str, ...]
-    """Names of the class folders, sorted; the index is the class."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    files: tuple[str, ...] | None = None
+    """[N] paths below the root, with `/` on every system; None: they are the ids, as in `<class>/<file>`."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """[N] where the images are."""
-        return tuple(self.root / key for key in self.ids)
+        return tuple(self.root / file for file in self.files or self.ids)
 
     @property
     def is_imagenet(self) -> bool:
         """Whether the classes are ImageNet's thousand: then a class is the index that ImageNet models use."""
         return len(self.classes) == IMAGENET_CLASSES and all(map(_WNID.fullmatch, self.classes))
 
-    def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits over all ids and the contents of up to 64 files spread over them.
+    def stored(self, row: int) -> Path:
+        return self.root / (self.files or self.ids)[row]
 
-        Reading all of ImageNet's 6.7 GB would take minutes; another set, or the same one processed otherwise, differs
-        in every file.
+    def where(self, row: int) -> str:
+        return str(self.stored(row))
 
-        Raises:
-            DataError: a file cannot be read.
-        """
-        rows = np.unique(np.linspace(0, len(self) - 1, _COMPARED_FILES).round().astype(int))
-        try:
-            contents = [hashlib.sha256((self.root / self.ids[row]).read_bytes()).hexdigest() for row in rows]
-        except OSError as error:
-            raise DataError(f"{error.filename} cannot be read ({error.strerror})") from None
-        return fingerprint(self.ids, contents)
-
-    def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Folder:
-        """The images at `rows`, in that order; the classes stay."""
-        return dataclasses.replace(self, ids=tuple(self.ids[row] for row in rows), labels=self.labels[list(rows)])
-
-    def limited(self, limit: int | None) -> Folder:
-        """At most `limit` images, in order: the first of every class, then the second of every class, and so on."""
-        if limit is None or limit >= len(self):
-            return self
-        first = np.searchsorted(self.labels, self.labels, side="left")  # ids are sorted, so labels are
-        turn = np.arange(len(self)) - first
-        return self.take(np.sort(np.lexsort((self.labels, turn))[:limit]))
+    def take(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Self:
+        taken = super().take(rows)
+        return taken if self.files is None else dataclasses.replace(taken, files=tuple(self.files[r] for r in rows))
 
 
 def open_folder(root: str | Path, *, name: str | None = None) -> Folder:
@@ -183,7 +155,7 @@ def read_images(
 
     def read(row: int) -> str | None:
         try:
-            pixels[row] = center_crop(decode(folder.root / folder.ids[row], resize, interpolation), crop)
+            pixels[row] = center_crop(decode(folder.stored(row), resize, interpolation), crop)
         except BadImage as error:
             return str(error)
         return None
@@ -230,16 +202,16 @@ def picture_set(folder: Folder, *, resize: int = 256, crop: int = 224) -> Pictur
 
 def _decode_row(folder: Folder, resize: int, row: int) -> npt.NDArray[np.uint8]:
     try:
-        return decode(folder.root / folder.ids[row], resize)
+        return decode(folder.stored(row), resize)
     except BadImage as error:
         raise bad_images_error(folder, {row: str(error)}) from None
 
 
-def bad_images_error(folder: Folder, reasons: dict[int, str]) -> DataError:
+def bad_images_error(folder: Listing, reasons: dict[int, str]) -> DataError:
     """One line for all files that are no images: how many, the first, and why. `reasons` is row to reason."""
     first = min(reasons)
     return DataError(
-        f"{len(reasons)} of {len(folder)} images cannot be read, first {folder.root / folder.ids[first]} "
+        f"{len(reasons)} of {len(folder)} images cannot be read, first {folder.where(first)} "
         f"({reasons[first]}); copy it again, or leave such images out with --on-bad-image skip"
     )
 

@@ -6,36 +6,86 @@ the pixels as they are stored.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 T = TypeVar("T")
 
 MAX_IMAGE_PIXELS = 2**27
 """An image that is larger, stored or resized, is refused unread; ImageNet's largest has 61 million pixels."""
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_FILTERS = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic", "lanczos")}
 
 
 class BadImage(Exception):
     """One file that is no image we can show; says why in a few words."""
 
 
-def decode(path: Path, resize: int | None = None, interpolation: Interpolation = "bilinear") -> npt.NDArray[np.uint8]:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class View:
+    """How a stored image becomes the square of pixels that a model is shown."""
+
+    size: int
+    """Side of the square in pixels."""
+    resize: int | None
+    """Length that the shorter side is resized to first; None leaves the image as it is, and only crops."""
+    interpolation: Interpolation = "bilinear"
+    squash: bool = False
+    """Resize both sides to `resize`, whatever the image's shape (timm's crop mode `squash`)."""
+
+    def __post_init__(self) -> None:
+        if self.size <= 0 or (self.resize is not None and self.resize < self.size):
+            raise ValueError(f"a crop of {self.size} px must be positive and at most the resized {self.resize} px")
+
+    @classmethod
+    def of_crop(cls, size: int, crop_pct: float, interpolation: Interpolation, *, squash: bool = False) -> View:
+        """timm's `transforms_imagenet_eval`: the shorter side becomes floor(size / crop_pct)."""
+        return cls(size=size, resize=math.floor(size / crop_pct), interpolation=interpolation, squash=squash)
+
+    def __str__(self) -> str:
+        """For protocols: `shorter side resized to 256 (bilinear), middle 224 cropped`."""
+        if self.resize is None:
+            return f"no resize, middle {self.size} cropped"
+        resized = "both sides" if self.squash else "shorter side"
+        return f"{resized} resized to {self.resize} ({self.interpolation}), middle {self.size} cropped"
+
+    def show(self, stored: Path | BinaryIO) -> npt.NDArray[np.uint8]:
+        """The square uint8 [size, size, 3] of one stored image.
+
+        Raises:
+            BadImage: as `decode`; or the image is smaller than the square and is not resized.
+        """
+        pixels = decode(stored, self.resize, self.interpolation, squash=self.squash)
+        if min(pixels.shape[:2]) < self.size:
+            raise BadImage(f"{pixels.shape[1]} x {pixels.shape[0]} is smaller than {self.size} px")
+        return center_crop(pixels, self.size)
+
+
+def decode(
+    stored: Path | BinaryIO,
+    resize: int | None = None,
+    interpolation: Interpolation = "bilinear",
+    *,
+    squash: bool = False,
+) -> npt.NDArray[np.uint8]:
     """One image as RGB, its shorter side resized as torchvision's `Resize(resize)` does it, not cropped.
 
     Args:
-        path: any format of `IMAGE_SUFFIXES` and any mode that Pillow converts to RGB; transparency is dropped.
+        stored: a path or an open binary file; any format of `IMAGE_SUFFIXES`, and any mode that Pillow converts to
+            RGB; transparency is dropped.
         resize: length of the shorter side in pixels; None leaves the size as it is.
         interpolation: Pillow's filter.
+        squash: resize both sides to `resize`.
 
     Returns:
         uint8 [H, W, 3]; with `resize`, min(H, W) is `resize` and the longer side is rounded down.
@@ -44,10 +94,10 @@ def decode(path: Path, resize: int | None = None, interpolation: Interpolation =
         BadImage: the file is missing, damaged, cut off, too large or no image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(stored) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels are too many")
-            size = image.size if resize is None else resized(image.size, resize)
+            size = image.size if resize is None else (resize, resize) if squash else resized(image.size, resize)
             if size[0] * size[1] > MAX_IMAGE_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} is too narrow to be resized")
             picture = image.convert("RGB")
