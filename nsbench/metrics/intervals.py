@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def wilson_interval(successes: float, n: int, level: float = 0.95) -> tuple[floa
         raise ValueError(f"successes must be in 0..n, got {successes} of {n}")
     if n == 0:
         return NAN, NAN
-    z2 = float(stats.norm.ppf(0.5 + level / 2)) ** 2
+    z2 = float(special.ndtri(0.5 + level / 2)) ** 2
     p = successes / n
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n**2))) / (1 + z2 / n)
@@ -52,13 +52,14 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, fl
     mean = float(runs.mean())
     if runs.size < 2:
         return mean, NAN, NAN
-    half = float(stats.t.ppf(0.5 + level / 2, runs.size - 1) * runs.std(ddof=1) / np.sqrt(runs.size))
+    half = float(special.stdtrit(runs.size - 1, 0.5 + level / 2) * runs.std(ddof=1) / np.sqrt(runs.size))
     return mean, mean - half, mean + half
 
 
 def bootstrap_weights(num_units: int, *, replicates: int = 1000, seed: int = 0) -> NDArray[np.float32]:
     """Independent Poisson(1) weights: the bootstrap as a matrix product (Hanley and MacGibbon 2006).
 
+    num_units: how many images or videos there are. replicates: B.
     Returns [B, N] float32, whole numbers of 0 and more; the same arguments give the same weights, and fewer
     replicates the first rows of more. 1,000 replicates of 50,000 images are 200 MB.
     Raises ValueError if num_units < 0 or replicates < 1.
@@ -139,14 +140,30 @@ def mcnemar_p_value(correct_a: ArrayLike, correct_b: ArrayLike) -> float:
     Returns a float in 0..1; nan if no image tells the two apart.
     Raises ValueError if the shapes do not fit.
     """
-    a, b = np.asarray(correct_a, dtype=np.bool_), np.asarray(correct_b, dtype=np.bool_)
-    if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"correct_a and correct_b must be [N] and [N], got {a.shape} and {b.shape}")
-    only_a, only_b = int(np.count_nonzero(a & ~b)), int(np.count_nonzero(b & ~a))
+    _, only_a, only_b = _discordant(correct_a, correct_b)
     discordant = only_a + only_b
     if discordant == 0:
         return NAN
-    return min(1.0, 2.0 * float(stats.binom.cdf(min(only_a, only_b), discordant, 0.5)))
+    return min(1.0, 2.0 * float(special.bdtr(min(only_a, only_b), discordant, 0.5)))
+
+
+def paired_difference_interval(correct_a: ArrayLike, correct_b: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of the difference of two accuracies on the same images, a less b (Tango 1998, Stat. Med. 17:891).
+
+    The differences that a score test does not reject, given how many images only one of the two has right; at 0 it is
+    McNemar's test. The percentile bootstrap of so few images falls short where they are fewer than about ten: at 200
+    images and 97 % accuracy its 95 % intervals hold the truth in 88 % of test sets.
+
+    correct_a, correct_b: [N] bool, in one order of images. level: 0..1, exclusive.
+    Returns (low, high) in -1..1, about +-4 / N where no image tells the two apart; (nan, nan) for N = 0.
+    Raises ValueError if the shapes do not fit or level is out of range.
+    """
+    _check_level(level)
+    n, only_a, only_b = _discordant(correct_a, correct_b)
+    if n == 0:
+        return NAN, NAN
+    z = float(special.ndtri(0.5 + level / 2))
+    return _tango_low(n, only_a, only_b, z), -_tango_low(n, only_b, only_a, z)
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -165,6 +182,28 @@ def holm(p_values: ArrayLike) -> FloatArray:
     stepped = p[order] * np.arange(num_tests, 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return adjusted
+
+
+def _discordant(correct_a: ArrayLike, correct_b: ArrayLike) -> tuple[int, int, int]:
+    """How many images there are, that only a has right, and that only b has right."""
+    a, b = np.asarray(correct_a, dtype=np.bool_), np.asarray(correct_b, dtype=np.bool_)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"correct_a and correct_b must be [N] and [N], got {a.shape} and {b.shape}")
+    return a.size, int(np.count_nonzero(a & ~b)), int(np.count_nonzero(b & ~a))
+
+
+def _tango_low(n: int, only_a: int, only_b: int, z: float) -> float:
+    """The smallest difference that is not rejected: where (only_a - only_b - n * d) / its standard error is z."""
+    from scipy.optimize import brentq
+
+    def excess(d: float) -> float:
+        linear, constant = (2 * n - only_a + only_b) * d - only_a - only_b, -only_b * d * (1 - d)
+        share_b = (np.sqrt(max(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)  # most likely, given d
+        return float(only_a - only_b - n * d - z * np.sqrt(max(n * (2 * share_b + d * (1 - d)), 0.0)))
+
+    estimate = (only_a - only_b) / n
+    below = estimate - 1e-9  # at the estimate itself the standard error can be 0 as well
+    return -1.0 if only_b == n else float(brentq(excess, -1.0, below, xtol=1e-12))
 
 
 def _finite_replicates(replicates: ArrayLike) -> FloatArray:

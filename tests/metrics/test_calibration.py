@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import log_loss
 
 from nsbench.metrics.calibration import (
     aurra,
     brier_score,
+    debiased_expected_calibration_error,
     expected_calibration_error,
     negative_log_likelihood,
     rms_calibration_error,
@@ -23,8 +25,9 @@ from nsbench.metrics.calibration import (
 SEEDS = st.integers(0, 2**32 - 1)
 OF_CONFIDENCE: dict[str, Callable[[object, object], float]] = {
     "ece": expected_calibration_error,
-    "rms": partial(rms_calibration_error, bin_size=10),
-    "rms_reference": partial(rms_calibration_error, bin_size=10, variant="reference"),
+    "debiased_ece": debiased_expected_calibration_error,
+    "rms": partial(rms_calibration_error, num_per_bin=10),
+    "rms_reference": partial(rms_calibration_error, num_per_bin=10, skip_last_bin=True),
     "aurra": aurra,
 }
 
@@ -59,6 +62,21 @@ def slow_rms(confidence: np.ndarray, correct: np.ndarray, bin_size: int, skip_la
     return math.sqrt(total)
 
 
+def slow_debiased_ece(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
+    """Kumar et al. 2019 with scipy's folded normal, bin by bin."""
+    edges = np.linspace(0, 1, bins + 1)
+    total = 0.0
+    for b in range(bins):
+        inside = [i for i, c in enumerate(confidence) if edges[b] < c <= edges[b + 1] or (b == 0 and c == 0)]
+        if inside:
+            accuracy = sum(bool(correct[i]) for i in inside) / len(inside)
+            gap = abs(accuracy - sum(float(confidence[i]) for i in inside) / len(inside))
+            sigma = math.sqrt(accuracy * (1 - accuracy) / len(inside))
+            expected = stats.foldnorm.mean(gap / sigma, scale=sigma) if sigma else gap
+            total += len(inside) / len(confidence) * (2 * gap - expected)
+    return max(0.0, total)
+
+
 def slow_aurra(confidence: np.ndarray, correct: np.ndarray) -> float:
     ranked = sorted(zip(confidence.tolist(), correct.tolist(), strict=True), reverse=True)
     accuracies = [sum(hit for _, hit in ranked[:k]) / k for k in range(1, len(ranked) + 1)]
@@ -67,19 +85,52 @@ def slow_aurra(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 def test_ece_by_hand() -> None:
     # two bins: (0, .5] holds .5 (wrong) and 0 (wrong): gap .25; (.5, 1] holds .9 (right) and 1 (wrong): gap .45
-    assert expected_calibration_error([0.5, 0.0, 0.9, 1.0], [0, 0, 1, 0], bins=2) == pytest.approx(0.35)
+    assert expected_calibration_error([0.5, 0.0, 0.9, 1.0], [0, 0, 1, 0], num_bins=2) == pytest.approx(0.35)
     assert expected_calibration_error([0.0], [True]) == 1.0
     assert expected_calibration_error([1.0, 1.0], [True, True]) == 0.0
     # an edge belongs to the bin below it: .5 (right) and .6 (wrong) are apart, gaps .5 and .6; together .05
-    assert expected_calibration_error([0.5, 0.6], [1, 0], bins=2) == pytest.approx(0.55)
+    assert expected_calibration_error([0.5, 0.6], [1, 0], num_bins=2) == pytest.approx(0.55)
+
+
+def test_debiased_ece_by_hand() -> None:
+    # one bin: 3 of 4 right, confidence .6: gap .15, sigma sqrt(.75 * .25 / 4); E|N(gap, sigma)| by its integral
+    gap, sigma = 0.15, math.sqrt(0.75 * 0.25 / 4)
+    x = np.linspace(gap - 9 * sigma, gap + 9 * sigma, 200_001)
+    density = np.exp(-0.5 * ((x - gap) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    folded = float((np.abs(x) * density).sum() * (x[1] - x[0]))
+    assert folded > 2 * gap * 0.6
+    value = debiased_expected_calibration_error([0.6] * 4, [1, 1, 1, 0], num_bins=1)
+    assert value == pytest.approx(max(0.0, 2 * gap - folded), abs=1e-6)
+    # all right: no spread to be seen, nothing to take off
+    assert debiased_expected_calibration_error([0.75] * 8, [1] * 8) == pytest.approx(0.25)
+
+
+def test_debiased_ece_is_that_of_kumars_package() -> None:
+    """uncertainty-calibration 0.1.4, normal_debiased_ce on 15 equal bins, 200,000 draws: 0.05500; plug-in 0.06200."""
+    i = np.arange(1000)
+    confidence, correct = (i + 0.5) / 1000, (i * 7919 % 1000) / 1000 < ((i + 0.5) / 1000) ** 1.3
+    assert expected_calibration_error(confidence, correct) == pytest.approx(0.062, abs=1e-9)
+    assert debiased_expected_calibration_error(confidence, correct) == pytest.approx(0.05500, abs=5e-5)
+
+
+@pytest.mark.parametrize(("overconfidence", "plain_bias", "left"), [(0.0, 0.035, 0.021), (0.03, 0.015, 0.002)])
+def test_debiasing_takes_off_what_chance_adds(overconfidence: float, plain_bias: float, left: float) -> None:
+    rng = np.random.default_rng(0)
+    biases = []
+    for _ in range(300):
+        confidence = rng.random(1000) * 0.8 + 0.2
+        hits = rng.random(1000) < confidence - overconfidence  # the truth, in every bin
+        both = (expected_calibration_error(confidence, hits), debiased_expected_calibration_error(confidence, hits))
+        biases.append(np.array(both) - overconfidence)
+    assert np.mean(biases, axis=0) == pytest.approx([plain_bias, left], abs=0.0025)
 
 
 def test_rms_by_hand() -> None:
     confidence, correct = [0.9, 0.1, 0.8, 0.2, 1.0], [1, 0, 0, 1, 1]
     # bins of 2: {.1, .2} gap .15 - .5 = -.35; {.8, .9, 1.0} gap .9 - 2/3
     first, last = 2 * 0.35**2, 3 * (0.9 - 2 / 3) ** 2
-    assert rms_calibration_error(confidence, correct, bin_size=2) == pytest.approx(math.sqrt((first + last) / 5))
-    reference = rms_calibration_error(confidence, correct, bin_size=2, variant="reference")
+    assert rms_calibration_error(confidence, correct, num_per_bin=2) == pytest.approx(math.sqrt((first + last) / 5))
+    reference = rms_calibration_error(confidence, correct, num_per_bin=2, skip_last_bin=True)
     assert reference == pytest.approx(math.sqrt(first / 5))
 
 
@@ -87,7 +138,7 @@ def test_rms_reference_leaves_out_one_of_imagenet_as_75_bins() -> None:
     confidence = np.arange(7500) / 7500
     overconfident_only_in_the_last_bin = np.where(confidence >= 7400 / 7500, 0.0, confidence)
     assert rms_calibration_error(confidence, overconfident_only_in_the_last_bin) > 0.1
-    assert rms_calibration_error(confidence, overconfident_only_in_the_last_bin, variant="reference") == 0.0
+    assert rms_calibration_error(confidence, overconfident_only_in_the_last_bin, skip_last_bin=True) == 0.0
 
 
 def test_aurra_by_hand() -> None:
@@ -105,14 +156,18 @@ def test_nll_and_brier_by_hand() -> None:
 @given(SEEDS, st.integers(1, 60), st.integers(1, 20), st.sampled_from([1, 12]))
 def test_ece_against_loops(seed: int, num_images: int, bins: int, decimals: int) -> None:
     confidence, correct = draw(seed, num_images, decimals)
-    assert expected_calibration_error(confidence, correct, bins) == pytest.approx(slow_ece(confidence, correct, bins))
+    ece = expected_calibration_error(confidence, correct, num_bins=bins)
+    assert ece == pytest.approx(slow_ece(confidence, correct, bins))
+    debiased = debiased_expected_calibration_error(confidence, correct, num_bins=bins)
+    assert debiased == pytest.approx(slow_debiased_ece(confidence, correct, bins), abs=1e-9)
+    assert debiased <= ece + 1e-12
 
 
 @given(SEEDS, st.integers(1, 60), st.integers(1, 12))
 def test_rms_and_aurra_against_loops(seed: int, num_images: int, bin_size: int) -> None:
     confidence, correct = draw(seed, num_images)
-    fixed = rms_calibration_error(confidence, correct, bin_size)
-    reference = rms_calibration_error(confidence, correct, bin_size, variant="reference")
+    fixed = rms_calibration_error(confidence, correct, num_per_bin=bin_size)
+    reference = rms_calibration_error(confidence, correct, num_per_bin=bin_size, skip_last_bin=True)
     assert fixed == pytest.approx(slow_rms(confidence, correct, bin_size, skip_last=False))
     if num_images >= 2 * bin_size:
         assert reference == pytest.approx(slow_rms(confidence, correct, bin_size, skip_last=True))
@@ -192,12 +247,10 @@ def test_misuse_is_rejected(name: str) -> None:
 
 
 def test_misuse_of_the_others_is_rejected() -> None:
-    with pytest.raises(ValueError, match="bins"):
-        expected_calibration_error([0.5], [True], bins=0)
-    with pytest.raises(ValueError, match="bin_size"):
-        rms_calibration_error([0.5], [True], bin_size=0)
-    with pytest.raises(ValueError, match="variant"):
-        rms_calibration_error([0.5], [True], variant="other")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="num_bins"):
+        expected_calibration_error([0.5], [True], num_bins=0)
+    with pytest.raises(ValueError, match="num_per_bin"):
+        rms_calibration_error([0.5], [True], num_per_bin=0)
     with pytest.raises(ValueError, match="at most 0"):
         negative_log_likelihood([0.5])
     with pytest.raises(ValueError, match=r"\[N\]"):

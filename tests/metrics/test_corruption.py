@@ -13,20 +13,47 @@ from hypothesis.extra.numpy import arrays
 from nsbench.metrics.corruption import (
     corruption_error,
     mean_ce,
+    mean_corruption_error,
     percent_of_baseline,
     relative_corruption_error,
+    relative_mean_corruption_error,
     unnormalised_ce,
 )
-from nsbench.metrics.reference import ALEXNET_CLEAN_ERROR, ALEXNET_ERRORS, CORRUPTIONS
-from tests.metrics.published import RESNET50_CE, RESNET50_TOP1, RESNEXT_ERRORS, ROBUSTBENCH_RESNET50
+from nsbench.metrics.published_models import ON_IMAGENET_C, PublishedErrors
+from nsbench.metrics.reference import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    ALEXNET_FLIP_PROBABILITIES,
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+)
 
 ALEXNET = np.array([ALEXNET_ERRORS[name] for name in CORRUPTIONS])  # [15, 5]
 ERRORS = arrays(np.float64, (4, 5), elements=st.floats(0.01, 1.0))
 
 
-def spread(mean_errors_percent: tuple[float, ...]) -> np.ndarray:
-    """Five severities with the published mean: a ratio of sums is the ratio of means."""
-    return np.repeat(np.array(mean_errors_percent)[:, None] / 100, 5, axis=1)
+# CE that the sources print beside the errors: bethgelab/game-of-noise Results/clean_results.txt, and RobustBench's.
+RESNET50_CE = (
+    *(79.77, 81.58, 82.58, 74.71, 88.61, 78.03, 79.86, 77.83),
+    *(74.84, 66.11, 56.64, 71.43, 84.75, 76.92, 76.82),
+)
+ROBUSTBENCH_CE = (
+    *(77.3, 79.3, 80.2, 74.5, 88.6, 78.7, 79.8, 78.3),
+    *(75.8, 66.5, 57.0, 71.4, 85.2, 76.8, 76.1),
+)
+NAMED_ERRORS = st.fixed_dictionaries(
+    {name: st.one_of(st.floats(0, 1), st.lists(st.floats(0, 1), min_size=5, max_size=5)) for name in CORRUPTIONS}
+)
+
+
+def published(model: str) -> PublishedErrors:
+    (row,) = (row for row in ON_IMAGENET_C if row.model == model)
+    return row
+
+
+def spread(row: PublishedErrors) -> np.ndarray:
+    """[15, 5]: where only the mean of the severities is published, five of it; a ratio of sums is one of means."""
+    return np.stack([np.broadcast_to(row.errors[name], 5) for name in CORRUPTIONS])
 
 
 def slow_relative_ce(errors: list[float], clean: float, baseline: list[float], baseline_clean: float) -> float:
@@ -52,28 +79,93 @@ def test_alexnet_is_100_by_definition() -> None:
     assert mean_ce(relative) == pytest.approx(100.0)
 
 
-def test_resnet50_gives_its_published_ce_and_mce() -> None:
-    ces = corruption_error(1 - spread(RESNET50_TOP1), ALEXNET)
+def test_resnet50_gives_its_published_ce() -> None:
+    ces = corruption_error(spread(published("resnet50.tv_in1k")), ALEXNET)
     np.testing.assert_allclose(ces, RESNET50_CE, atol=0.015)  # two decimals printed, from two decimals
-    assert mean_ce(ces) == pytest.approx(76.70, abs=0.005)
-
-
-def test_resnet50_gives_its_relative_mce() -> None:
-    relative = relative_corruption_error(1 - spread(RESNET50_TOP1), 1 - 0.7613, ALEXNET, ALEXNET_CLEAN_ERROR)
-    assert mean_ce(relative) == pytest.approx(104.95, abs=0.05)
 
 
 def test_resnet50_on_5000_images_gives_the_ce_of_every_severity_row() -> None:
-    errors = np.array([row for row, _ in ROBUSTBENCH_RESNET50]) / 100
-    ces = corruption_error(errors, ALEXNET)
-    np.testing.assert_allclose(ces, [ce for _, ce in ROBUSTBENCH_RESNET50], atol=0.0501)
-    assert mean_ce(ces) == pytest.approx(76.37, abs=0.005)
+    row = published("resnet50.tv_in1k, RobustBench's 5,000 images")
+    np.testing.assert_allclose(corruption_error(spread(row), ALEXNET), ROBUSTBENCH_CE, atol=0.0501)
+    assert all(len(row.errors[name]) == 5 for name in CORRUPTIONS)
 
 
-@pytest.mark.parametrize("model", RESNEXT_ERRORS)
-def test_resnext_gives_its_published_mce(model: str) -> None:
-    errors, published = RESNEXT_ERRORS[model]
-    assert mean_ce(corruption_error(spread(errors), ALEXNET)) == pytest.approx(published, abs=0.001)
+@pytest.mark.parametrize("row", ON_IMAGENET_C, ids=lambda row: row.model)
+def test_published_errors_give_the_published_mce(row: PublishedErrors) -> None:
+    mce = mean_corruption_error(row.errors)
+    assert mce == pytest.approx(row.mce, abs=0.001 if "resnext" in row.model else 0.005)
+    assert mce == pytest.approx(float(mean_ce(corruption_error(spread(row), ALEXNET))), rel=1e-12)
+
+
+def test_resnet50_gives_its_relative_mce() -> None:
+    errors = published("resnet50.tv_in1k").errors
+    assert relative_mean_corruption_error(errors, 1 - 0.7613) == pytest.approx(104.95, abs=0.005)
+    on_arrays = relative_corruption_error(spread(published("resnet50.tv_in1k")), 0.2387, ALEXNET, ALEXNET_CLEAN_ERROR)
+    assert relative_mean_corruption_error(errors, 0.2387) == pytest.approx(float(mean_ce(on_arrays)), rel=1e-12)
+
+
+def test_means_by_name_by_hand() -> None:
+    errors = dict.fromkeys(CORRUPTIONS, 0.3) | {"snow": [0.1, 0.2, 0.3, 0.4, 0.5], "fog": 0.6}
+    own = dict.fromkeys(CORRUPTIONS, 0.6) | {"frost": (0.3, 0.3, 0.3, 0.3, 0.3)}
+    assert mean_corruption_error(errors, own) == pytest.approx((13 * 50 + 100 + 100) / 15)
+    # degradations of .2 (fog .5) against .5 (frost .2)
+    relative = relative_mean_corruption_error(errors, 0.1, own, 0.1)
+    assert relative == pytest.approx((13 * 40 + 100 + 100) / 15)
+
+
+@given(NAMED_ERRORS, st.floats(0, 1), st.randoms(use_true_random=False))
+def test_means_by_name_against_loops(errors: dict[str, object], clean: float, random: object) -> None:
+    total = relative = 0.0
+    for name in CORRUPTIONS:
+        entry = errors[name]
+        model = entry if isinstance(entry, list) else [entry] * 5
+        total += 100 * sum(model) / sum(ALEXNET_ERRORS[name])
+        relative += slow_relative_ce(model, clean, list(ALEXNET_ERRORS[name]), ALEXNET_CLEAN_ERROR)
+    assert mean_corruption_error(errors) == pytest.approx(total / 15, abs=1e-9)
+    assert relative_mean_corruption_error(errors, clean) == pytest.approx(relative / 15, abs=1e-9)
+    names = list(errors)
+    random.shuffle(names)  # type: ignore[attr-defined]
+    shuffled = {name: errors[name] for name in names} | dict.fromkeys(EXTRA_CORRUPTIONS, 0.9)
+    assert mean_corruption_error(shuffled) == mean_corruption_error(errors)  # the extras do not count
+
+
+def test_all_nineteen_give_the_mean_over_fifteen() -> None:
+    assert mean_corruption_error(ALEXNET_ERRORS) == pytest.approx(100, abs=1e-9)
+    assert relative_mean_corruption_error(ALEXNET_ERRORS, ALEXNET_CLEAN_ERROR) == pytest.approx(100, abs=1e-9)
+
+
+def test_misuse_by_name_is_rejected() -> None:
+    errors = dict.fromkeys(CORRUPTIONS, 0.5)
+    with pytest.raises(ValueError, match="mCE: unknown name 'guassian_noise'; did you mean 'gaussian_noise'"):
+        mean_corruption_error({"guassian_noise": 0.5} | errors)
+    with pytest.raises(ValueError, match=r"unknown name 'xyz'; known: gaussian_noise, .*saturate"):
+        mean_corruption_error({"xyz": 0.5} | errors)
+    with pytest.raises(ValueError, match="mCE needs all 15 of the benchmark; missing: snow, fog"):
+        mean_corruption_error({name: 0.5 for name in CORRUPTIONS if name not in ("snow", "fog")})
+    with pytest.raises(ValueError, match="baseline needs all 15"):
+        mean_corruption_error(errors, {"snow": 0.5})
+    with pytest.raises(ValueError, match="baseline: unknown name 'tilt'"):
+        mean_corruption_error(errors, errors | {"tilt": ALEXNET_FLIP_PROBABILITIES["tilt"]})
+    for entry in ([0.5] * 4, [], [[0.5] * 5]):
+        with pytest.raises(ValueError, match="snow must have 5 errors or their mean"):
+            mean_corruption_error(errors | {"snow": entry})
+    with pytest.raises(ValueError, match=r"errors of snow must be fractions in 0\.\.1, not percent"):
+        mean_corruption_error(errors | {"snow": 86.7})
+    with pytest.raises(ValueError, match="relative mCE: errors of snow"):
+        relative_mean_corruption_error(errors | {"snow": -0.1}, 0.2)
+    with pytest.raises(ValueError, match="clean_error must be fractions"):
+        relative_mean_corruption_error(errors, 23.87)
+    with pytest.raises(ValueError, match="needs its baseline_clean_error"):
+        relative_mean_corruption_error(errors, 0.2, errors)
+
+
+@pytest.mark.filterwarnings("error")
+def test_undefined_means_by_name_are_nan() -> None:
+    errors = dict.fromkeys(CORRUPTIONS, 0.5)
+    assert math.isnan(mean_corruption_error(errors | {"fog": math.nan}))
+    assert math.isnan(mean_corruption_error(errors, errors | {"fog": 0.0}))
+    assert math.isnan(relative_mean_corruption_error(errors, math.nan))
+    assert math.isnan(relative_mean_corruption_error(errors, 0.2, errors, 0.5))
 
 
 @given(ERRORS, ERRORS, st.floats(0.0, 1.0))

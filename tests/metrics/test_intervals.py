@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import optimize, stats
 
 from nsbench.metrics.calibration import aurra
 from nsbench.metrics.intervals import (
@@ -17,6 +17,7 @@ from nsbench.metrics.intervals import (
     bootstrap_weights,
     holm,
     mcnemar_p_value,
+    paired_difference_interval,
     percentile_interval,
     resample_indices,
     t_interval,
@@ -239,6 +240,70 @@ def test_mcnemar_holds_its_level() -> None:
     assert np.mean(np.array(p_values) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
 
 
+def tango_z(n: int, only_a: int, only_b: int, difference: float) -> float:
+    """Score statistic of a paired difference, its likelihood maximised by search instead of by the formula."""
+
+    def minus_log_likelihood(share_b: float) -> float:
+        cells = (share_b + difference, share_b, 1 - 2 * share_b - difference)
+        return -sum(k * math.log(p) for k, p in zip((only_a, only_b, n - only_a - only_b), cells, strict=True) if k)
+
+    low, high = max(0.0, -difference), (1 - difference) / 2
+    eps = 1e-12
+    found = optimize.minimize_scalar(
+        minus_log_likelihood, bounds=(low + eps, high - eps), method="bounded", options={"xatol": 1e-13}
+    )
+    return (only_a - only_b - n * difference) / math.sqrt(n * (2 * found.x + difference - difference**2))
+
+
+def outcomes(n: int, only_a: int, only_b: int) -> tuple[np.ndarray, np.ndarray]:
+    a, b = np.arange(n) < only_a, (np.arange(n) >= only_a) & (np.arange(n) < only_a + only_b)
+    return a, b
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(5, 300), st.integers(1, 20), st.integers(1, 20), st.floats(0.5, 0.99))
+def test_paired_difference_is_what_a_score_test_keeps(n: int, only_a: int, only_b: int, level: float) -> None:
+    assume(only_a + only_b < n)
+    low, high = paired_difference_interval(*outcomes(n, only_a, only_b), level)
+    z = stats.norm.ppf(0.5 + level / 2)
+    assert tango_z(n, only_a, only_b, low) == pytest.approx(z, rel=1e-3)
+    assert tango_z(n, only_a, only_b, high) == pytest.approx(-z, rel=1e-3)
+    assert -1 <= low < (only_a - only_b) / n < high <= 1
+
+
+@given(st.integers(1, 200), st.integers(0, 60), st.integers(0, 60))
+def test_paired_difference_has_no_side_and_agrees_with_mcnemar(n: int, only_a: int, only_b: int) -> None:
+    assume(only_a + only_b <= n)
+    a, b = outcomes(n, only_a, only_b)
+    low, high = paired_difference_interval(a, b)
+    assert paired_difference_interval(b, a) == pytest.approx((-high, -low))
+    assert paired_difference_interval(a[::-1], b[::-1]) == (low, high)
+    wide_low, wide_high = paired_difference_interval(a, b, 0.99)
+    assert wide_low <= low <= (only_a - only_b) / n <= high <= wide_high
+    mcnemar_z = (only_a - only_b) / math.sqrt(only_a + only_b) if only_a + only_b else 0.0
+    if abs(abs(mcnemar_z) - 1.959964) > 1e-3:
+        assert (low > 0 or high < 0) == (abs(mcnemar_z) > 1.959964)
+
+
+def test_paired_difference_by_hand() -> None:
+    z2 = stats.norm.ppf(0.975) ** 2
+    # nobody alone right: Wilson's upper limit of 0 of n, to both sides
+    assert paired_difference_interval([1] * 40 + [0] * 10, [1] * 40 + [0] * 10) == pytest.approx(
+        (-z2 / (50 + z2), z2 / (50 + z2))
+    )
+    # a right and b wrong throughout: under d each image is either's, variance n (1 - d^2); n (1 - d) = z sqrt of it
+    low, high = paired_difference_interval([1] * 50, [0] * 50)
+    assert (low, high) == pytest.approx(((50 - z2) / (50 + z2), 1.0))
+    assert np.isnan(paired_difference_interval([], [])).all()
+
+
+def test_paired_difference_of_many_images_is_the_normal_theorys() -> None:
+    n, only_a, only_b = 50_000, 1200, 1000
+    theory = 1.959964 * math.sqrt(only_a + only_b - (only_a - only_b) ** 2 / n) / n
+    low, high = paired_difference_interval(*outcomes(n, only_a, only_b))
+    assert (low, high) == pytest.approx((200 / n - theory, 200 / n + theory), abs=1e-5)
+
+
 def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.02, math.nan, 0.03]), [0.04, math.nan, 0.04])
@@ -283,5 +348,8 @@ def test_misuse_is_rejected() -> None:
             of_vector(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"0\.\.1"):
         holm([0.5, 1.5])
-    with pytest.raises(ValueError, match="must be"):
-        mcnemar_p_value([True], [True, False])
+    for of_pair in (mcnemar_p_value, paired_difference_interval):
+        with pytest.raises(ValueError, match="must be"):
+            of_pair([True], [True, False])
+    with pytest.raises(ValueError, match="level"):
+        paired_difference_interval([True], [True], 95)

@@ -35,7 +35,7 @@ ASSEMBLED_EXTRA_ERR = (0.8454, 0.7871, 0.7175, 0.6583)
 def golden() -> dict:
     path = GOLDEN / "robustness_golden.json"
     if not path.is_file():
-        absent(f"no golden file at {path}; the figures copied in tests/metrics/published.py still ran")
+        absent(f"no golden file at {path}; the checks of nsbench/metrics/published_models.py still ran")
     return json.loads(path.read_text())
 
 
