@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +18,12 @@ import numpy.typing as npt
 from nsbench.data.images import ImageSet, PictureSet
 from nsbench.data.listing import Listing
 from nsbench.data.pictures import BadImage, Interpolation, center_crop, decode, in_threads
+from nsbench.data.tree import Tree, scan
 from nsbench.errors import DataError
 from nsbench.files import fingerprint
 from nsbench.track import Progress
 
 BadImagePolicy = Literal["error", "skip"]
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
-"""torchvision's list; upper and lower case are the same."""
 
 IMAGENET_CLASSES = 1000
 _WNID = re.compile(r"n\d{8}")
@@ -39,6 +36,8 @@ class Folder(Listing):
     root: Path
     files: tuple[str, ...] | None = None
     """[N] paths below the root, with `/` on every system; None: they are the ids, as in `<class>/<file>`."""
+    left_out: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    """What lies beside the images and is none by its suffix or kind, by path below the root; no hidden files."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -61,36 +60,44 @@ class Folder(Listing):
         return taken if self.files is None else dataclasses.replace(taken, files=tuple(self.files[r] for r in rows))
 
 
-def open_folder(root: str | Path, *, name: str | None = None) -> Folder:
+def open_folder(root: str | Path, *, name: str | None = None, classes: Sequence[str] | None = None) -> Folder:
     """List `<root>/<class>/<file>`; no image is opened.
 
-    Sorted folder names are classes 0, 1, ..., an empty folder too. Files count by their suffix (`IMAGE_SUFFIXES`);
-    hidden files and folders, other files and deeper folders do not. Symbolic links are followed: on clusters data
-    are often links.
+    Files count by their suffix (`nsbench.data.tree`); hidden files and folders, other files and deeper folders do not.
+    Symbolic links are followed: on clusters data are often links.
 
     Args:
         root: the folder of class folders.
         name: for protocols and tables; by default the last two parts of the path, such as `imagenet val`.
+        classes: names of the folders in the order of their indices, some of which may be absent; by default the
+            sorted names of the folders that there are, an empty one too.
 
     Raises:
-        DataError: no such folder, it cannot be read, or there are no class folders or no images in it.
+        DataError: no such folder, it cannot be read, there are no class folders or no images in it, or a folder with
+            images is none of `classes`.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; it must hold a folder of images for each class")
-    try:
-        classes = sorted(entry.name for entry in _visible(root) if entry.is_dir())
-        files = [sorted(entry.name for entry in _visible(root / c) if _is_image(entry)) for c in classes]
-    except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror})") from None
-    if not any(files):
-        raise DataError(_why_empty(root, classes))
+    return list_tree(scan(Path(root)), name=name, classes=classes)
+
+
+def list_tree(tree: Tree, *, name: str | None = None, classes: Sequence[str] | None = None) -> Folder:
+    """As `open_folder`, from a pass over the disk that was made already."""
+    if not len(tree):
+        raise DataError(_why_empty(tree))
+    index = {c: number for number, c in enumerate(tree.classes if classes is None else classes)}
+    strange = [c for c, files in zip(tree.classes, tree.files, strict=True) if files and c not in index]
+    if strange:
+        raise DataError(
+            f"{tree.root / strange[0]} is the folder of none of the {len(index):,} classes"
+            f"{f', nor are {len(strange) - 1} others' if len(strange) > 1 else ''}; move it elsewhere"
+        )
+    found = sorted((index[c], c, files) for c, files in zip(tree.classes, tree.files, strict=True) if c in index)
     return Folder(
-        root=root,
-        name=name or " ".join(root.resolve().parts[-2:]),
-        ids=tuple(f"{c}/{file}" for c, names in zip(classes, files, strict=True) for file in names),
-        labels=np.repeat(np.arange(len(classes), dtype=np.int64), [len(names) for names in files]),
-        classes=tuple(classes),
+        root=tree.root,
+        name=name or " ".join(tree.root.resolve().parts[-2:]),
+        ids=tuple(f"{c}/{file}" for _, c, files in found for file in files),
+        labels=np.repeat(np.array([i for i, _, _ in found], dtype=np.int64), [len(files) for _, _, files in found]),
+        classes=tuple(index),
+        left_out=tree.left_out,
     )
 
 
@@ -183,8 +190,10 @@ def read_images(
     return images, tuple(folder.ids[row] for row in reasons)
 
 
-def picture_set(folder: Folder, *, resize: int = 256, crop: int = 224) -> PictureSet:
+def picture_set(folder: Listing, *, resize: int | None = 256, crop: int = 224) -> PictureSet:
     """The images of a listing before their crop, decoded when asked for, for ImageNet-P (bilinear, as the authors).
+
+    With `resize` None they are as they are stored.
 
     A file that is no image is a DataError when its row is asked for.
     """
@@ -193,14 +202,14 @@ def picture_set(folder: Folder, *, resize: int = 256, crop: int = 224) -> Pictur
         ids=np.array(folder.ids, dtype=np.str_),
         labels=folder.labels,
         classes=folder.classes,
-        crop=crop,
-        preprocessing=f"shorter side resized to {resize} (bilinear)",
+        size=crop,
+        preprocessing="no resize" if resize is None else f"shorter side resized to {resize} (bilinear)",
         fingerprint=fingerprint(folder.fingerprint(), resize, crop),
         decode=functools.partial(_decode_row, folder, resize),
     )
 
 
-def _decode_row(folder: Folder, resize: int, row: int) -> npt.NDArray[np.uint8]:
+def _decode_row(folder: Listing, resize: int | None, row: int) -> npt.NDArray[np.uint8]:
     try:
         return decode(folder.stored(row), resize)
     except BadImage as error:
@@ -216,22 +225,14 @@ def bad_images_error(folder: Listing, reasons: dict[int, str]) -> DataError:
     )
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES and not entry.is_dir()
-
-
-def _why_empty(root: Path, classes: list[str]) -> str:
+def _why_empty(tree: Tree) -> str:
     """What a person most probably meant."""
-    if "val" in classes:
-        return f"{root} holds no folders of images for its classes; {root / 'val'} may be meant"
-    loose = sum(map(_is_image, _visible(root)))
-    if loose:
-        return f"{root} holds {loose} images but no class folders; move each into the folder of its class"
-    if not classes:
-        return f"{root} is empty; it must hold a folder of images for each class"
-    return f"none of the {len(classes)} folders in {root} holds an image"
+    if "val" in tree.classes:
+        return f"{tree.root} holds no folders of images for its classes; {tree.root / 'val'} may be meant"
+    if tree.loose:
+        return (
+            f"{tree.root} holds {len(tree.loose)} images but no class folders; move each into the folder of its class"
+        )
+    if not tree.classes:
+        return f"{tree.root} is empty; it must hold a folder of images for each class"
+    return f"none of the {len(tree.classes)} folders in {tree.root} holds an image"

@@ -32,6 +32,12 @@ class ImageSet:
     """Class names by index."""
     preprocessing: str = "no resize"
     """How the pixels came from the stored images, for protocols."""
+    subset: tuple[int, ...] | None = None
+    """The classes, ascending, that an answer may name; None: all of the model's."""
+    made_from: str = ""
+    """Fingerprint of what the pixels were made from; empty: they speak for themselves."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Ids of stored images that could not be read, and why; they are none of `ids`."""
 
     def __post_init__(self) -> None:
         if not len(self.ids) == len(self.pixels) == len(self.labels):
@@ -49,13 +55,23 @@ class ImageSet:
     def take(self, rows: npt.NDArray[np.integer] | slice, name: str | None = None) -> ImageSet:
         """The images at `rows`, in that order."""
         return dataclasses.replace(
-            self, name=name or self.name, ids=self.ids[rows], pixels=self.pixels[rows], labels=self.labels[rows]
+            self,
+            name=name or self.name,
+            ids=self.ids[rows],
+            pixels=self.pixels[rows],
+            labels=self.labels[rows],
+            made_from=self.made_from and fingerprint(self.made_from, self.ids[rows]),
         )
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+        return int(self.pixels.shape[1])
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits over ids, pixels and labels."""
-        return fingerprint(self.ids, self.pixels, self.labels)
+        """Sixteen hexadecimal digits over ids, pixels and labels, or over what they were made from."""
+        return self.made_from or fingerprint(self.ids, self.pixels, self.labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,17 +85,28 @@ class PictureSet:
     """[N] class indices."""
     classes: tuple[str, ...]
     """Class names by index."""
-    crop: int
+    size: int
     """Side of the middle crop in pixels; no picture is smaller."""
     preprocessing: str
     """How the pictures came from the stored images, for protocols."""
     fingerprint: str
     """Sixteen hexadecimal digits over everything that the pixels depend on."""
     decode: Callable[[int], npt.NDArray[np.uint8]]
-    """uint8 [H, W, 3] of one row of `ids`."""
+    """uint8 [H, W, 3] of one row of `ids`; a DataError where it is no image."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> PictureSet:
+        """The pictures at `rows`, in that order."""
+        numbers = rows.tolist()
+        return dataclasses.replace(
+            self,
+            ids=self.ids[rows],
+            labels=self.labels[rows],
+            fingerprint=fingerprint(self.fingerprint, self.ids[rows]),
+            decode=lambda row: self.decode(numbers[row]),
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 T = TypeVar("T")
@@ -42,6 +42,8 @@ class View:
     interpolation: Interpolation = "bilinear"
     squash: bool = False
     """Resize both sides to `resize`, whatever the image's shape (timm's crop mode `squash`)."""
+    border: int = 0
+    """Pixels cut from every side of the stored image first: ObjectNet's have a red border of 2."""
 
     def __post_init__(self) -> None:
         if self.size <= 0 or (self.resize is not None and self.resize < self.size):
@@ -54,10 +56,11 @@ class View:
 
     def __str__(self) -> str:
         """For protocols: `shorter side resized to 256 (bilinear), middle 224 cropped`."""
+        cut = f"border of {self.border} cut, " if self.border else ""
         if self.resize is None:
-            return f"no resize, middle {self.size} cropped"
+            return f"{cut}no resize, middle {self.size} cropped"
         resized = "both sides" if self.squash else "shorter side"
-        return f"{resized} resized to {self.resize} ({self.interpolation}), middle {self.size} cropped"
+        return f"{cut}{resized} resized to {self.resize} ({self.interpolation}), middle {self.size} cropped"
 
     def show(self, stored: Path | BinaryIO) -> npt.NDArray[np.uint8]:
         """The square uint8 [size, size, 3] of one stored image.
@@ -65,7 +68,7 @@ class View:
         Raises:
             BadImage: as `decode`; or the image is smaller than the square and is not resized.
         """
-        pixels = decode(stored, self.resize, self.interpolation, squash=self.squash)
+        pixels = decode(stored, self.resize, self.interpolation, squash=self.squash, border=self.border)
         if min(pixels.shape[:2]) < self.size:
             raise BadImage(f"{pixels.shape[1]} x {pixels.shape[0]} is smaller than {self.size} px")
         return center_crop(pixels, self.size)
@@ -77,6 +80,7 @@ def decode(
     interpolation: Interpolation = "bilinear",
     *,
     squash: bool = False,
+    border: int = 0,
 ) -> npt.NDArray[np.uint8]:
     """One image as RGB, its shorter side resized as torchvision's `Resize(resize)` does it, not cropped.
 
@@ -86,6 +90,7 @@ def decode(
         resize: length of the shorter side in pixels; None leaves the size as it is.
         interpolation: Pillow's filter.
         squash: resize both sides to `resize`.
+        border: pixels cut from every side first.
 
     Returns:
         uint8 [H, W, 3]; with `resize`, min(H, W) is `resize` and the longer side is rounded down.
@@ -97,18 +102,37 @@ def decode(
         with Image.open(stored) as image:
             if image.width * image.height > MAX_IMAGE_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels are too many")
-            size = image.size if resize is None else (resize, resize) if squash else resized(image.size, resize)
+            box = (border, border, image.width - border, image.height - border)
+            inner = _inside(image.size, border)
+            size = inner if resize is None else (resize, resize) if squash else resized(inner, resize)
             if size[0] * size[1] > MAX_IMAGE_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} is too narrow to be resized")
-            picture = image.convert("RGB")
+            picture = image.convert("RGB").crop(box) if border else image.convert("RGB")
             if size != picture.size:
                 picture = picture.resize(size, _FILTERS[interpolation])
             return np.asarray(picture)
     except BadImage:
         raise
     except Exception as error:  # each of Pillow's decoders raises its own
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[:1]
-        raise BadImage(reason if isinstance(reason, str) else "".join(reason) or type(error).__name__) from None
+        raise BadImage(_why(error, stored)) from None
+
+
+def _inside(size: tuple[int, int], border: int) -> tuple[int, int]:
+    """Width and height without the border."""
+    width, height = size
+    if min(size) <= 2 * border:
+        raise BadImage(f"{width} x {height} pixels have no room for a border of {border}")
+    return width - 2 * border, height - 2 * border
+
+
+def _why(error: Exception, stored: Path | BinaryIO) -> str:
+    """A few words on one line, without the name of the file or of an object in memory."""
+    if isinstance(error, UnidentifiedImageError):
+        size = stored.stat().st_size if isinstance(stored, Path) else stored.seek(0, os.SEEK_END)
+        return "no image of a known format" if size else "an empty file"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "".join(str(error).splitlines()[:1]) or type(error).__name__
 
 
 def resized(size: tuple[int, int], shorter: int) -> tuple[int, int]:

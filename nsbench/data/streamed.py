@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,28 @@ from nsbench.data.pictures import BadImage, View, default_workers
 from nsbench.errors import DataError
 from nsbench.files import fingerprint
 
+T = TypeVar("T")
+
 _AHEAD = 2
 """Batches that are decoded while the model works on one."""
+
+
+def ahead(
+    show: Callable[[int], T], slices: Iterable[slice], length: int, workers: int | None
+) -> Iterator[tuple[slice, list[T]]]:
+    """`show(row)` of all rows of each slice, worked out in threads while the caller is busy with an earlier slice."""
+    waiting: list[tuple[slice, list[Future[T]]]] = []
+    pool = ThreadPoolExecutor(workers or default_workers(), "decode")
+    try:
+        for rows in slices:
+            waiting.append((rows, [pool.submit(show, row) for row in range(*rows.indices(length))]))
+            if len(waiting) > _AHEAD:
+                first, futures = waiting.pop(0)
+                yield first, [future.result() for future in futures]
+        for rows, futures in waiting:
+            yield rows, [future.result() for future in futures]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,17 +100,8 @@ class StreamedSet:
         Raises:
             DataError: a file is no image, and the policy is `error`.
         """
-        waiting: list[tuple[slice, list[Future[npt.NDArray[np.uint8] | str]]]] = []
-        pool = ThreadPoolExecutor(self.workers or default_workers(), "decode")
-        try:
-            for rows in slices:
-                waiting.append((rows, [pool.submit(self._show, row) for row in range(*rows.indices(len(self)))]))
-                if len(waiting) > _AHEAD:
-                    yield self._joined(*waiting.pop(0))
-            for item in waiting:
-                yield self._joined(*item)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for rows, shown in ahead(self._show, slices, len(self), self.workers):
+            yield self._joined(rows, shown)
 
     def _show(self, row: int) -> npt.NDArray[np.uint8] | str:
         try:
@@ -98,20 +110,20 @@ class StreamedSet:
             return str(error)
 
     def _joined(
-        self, rows: slice, shown: list[Future[npt.NDArray[np.uint8] | str]]
+        self, rows: slice, shown: Sequence[npt.NDArray[np.uint8] | str]
     ) -> tuple[slice, npt.NDArray[np.uint8], dict[int, str]]:
         pixels = np.zeros((len(shown), self.size, self.size, 3), dtype=np.uint8)
-        bad: dict[int, str] = {}
-        for place, future in enumerate(shown):
-            picture = future.result()
-            if isinstance(picture, str):
-                bad[rows.start + place] = picture
-            else:
+        bad = {rows.start + place: picture for place, picture in enumerate(shown) if isinstance(picture, str)}
+        for place, picture in enumerate(shown):
+            if not isinstance(picture, str):
                 pixels[place] = picture
         if bad and self.on_bad_image == "error":
-            row, reason = next(iter(bad.items()))
-            raise DataError(
-                f"{self.listing.where(row)} cannot be read ({reason}); copy it again, or leave such images out, "
-                "counted, with --on-bad-image skip"
-            )
+            raise self.bad_image(*next(iter(bad.items())))
         return rows, pixels, bad
+
+    def bad_image(self, row: int, reason: str) -> DataError:
+        """What is said of an image that cannot be read, where that is an error."""
+        return DataError(
+            f"{self.listing.where(row)} cannot be read ({reason}); copy it again, or leave such images out, counted, "
+            "with --on-bad-image skip"
+        )

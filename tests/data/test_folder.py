@@ -273,7 +273,7 @@ def test_pictures_are_decoded_when_asked_for_and_not_cropped(tree: Path) -> None
     cropped = read_folder(tree)
     assert pictures.ids.tolist() == cropped.ids.tolist()
     assert pictures.labels.tolist() == cropped.labels.tolist()
-    assert (pictures.crop, len(pictures)) == (224, 3)
+    assert (pictures.size, len(pictures)) == (224, 3)
     assert [pictures.decode(row).shape for row in range(3)] == [(256, 256, 3), (365, 256, 3), (256, 295, 3)]
     for row in range(3):
         np.testing.assert_array_equal(center_crop(pictures.decode(row), 224), cropped.pixels[row])
