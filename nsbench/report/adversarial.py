@@ -1,20 +1,16 @@
-"""Attacks and hard images: the FGSM sweep with its control, PGD, ImageNet-A beside clean accuracy."""
+"""Attacks: the FGSM sweep with its control, PGD and others."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from nsbench.report.model import Block, Chart, Panel, RowGroup, Section, Table
 from nsbench.report.rows import Key, Rows
-from nsbench.report.tables import generation_table, metric_group, switch_of
+from nsbench.report.tables import line_table, metric_group, switch_of
 from nsbench.report.words import eval_title, level_label, subset_label
 
-_BESIDE = {
-    "complement": ("complement", "Complement: the candidates that the reference classifier gets right."),
-    "clean-200": ("clean 200", "Clean 200: clean images of the same 200 classes."),
-}
-"""What stands beside the hard images: short name, and what it is."""
 
-
-def fgsm_section(rows: Rows, imagenet: bool) -> Section | None:
+def fgsm_section(rows: Rows, imagenet: Collection[str]) -> Section | None:
     """Accuracy by epsilon under the attack and under random signs of the same size."""
     if not (rows.has("fgsm") or rows.has("attacks")):
         return None
@@ -23,6 +19,7 @@ def fgsm_section(rows: Rows, imagenet: bool) -> Section | None:
     blocks: list[Block | None] = [
         _sweep(rows, levels),
         _fgsm_table(rows, levels),
+        _success_table(rows),
         _zero_table(rows),
         _attack_table(rows),
     ]
@@ -64,7 +61,7 @@ def _fgsm_table(rows: Rows, levels: list[str]) -> Table | None:
         keys = [(Key("fgsm", metric, level=level), level_label("fgsm", level)) for level in levels]
         return metric_group(rows, title, [*keys, (Key("fgsm", metric, level="mean"), "mean over ε > 0")], units=False)
 
-    return generation_table(
+    return line_table(
         rows,
         (group("top1", "FGSM"), group("random_sign_top1", "Random signs")),
         id="fgsm-table",
@@ -74,9 +71,23 @@ def _fgsm_table(rows: Rows, levels: list[str]) -> Table | None:
     )
 
 
+def _success_table(rows: Rows) -> Table | None:
+    """Of the images that were right, the share that the attack turns."""
+    levels = rows.values("level", eval="fgsm", metric="attack_success")
+    keys = [(Key("fgsm", "attack_success", level=level), level_label("fgsm", level)) for level in levels]
+    return line_table(
+        rows,
+        (metric_group(rows, "", keys, units=False),),
+        id="attack-success-table",
+        caption="Attack success in percent by step size: of the images that are right without it, those it turns",
+        corner="Step size",
+        sortable=False,
+    )
+
+
 def _zero_table(rows: Rows) -> Table | None:
     keys = [(Key("fgsm", metric), "") for metric in ("zero_gradient_images", "zero_gradient_pixels")]
-    return generation_table(
+    return line_table(
         rows,
         (metric_group(rows, "", keys),),
         id="zero-gradient-table",
@@ -99,7 +110,7 @@ def _attack_table(rows: Rows) -> Table | None:
         )
         for subset, level in pairs
     ]
-    return generation_table(
+    return line_table(
         rows,
         (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
         id="attacks-table",
@@ -109,58 +120,4 @@ def _attack_table(rows: Rows) -> Table | None:
         sortable=False,
         legend=True,
         switch=switch_of(rows),
-    )
-
-
-def hard_section(rows: Rows, imagenet: bool) -> Section | None:
-    """Accuracy on the filtered images beside accuracy on what the filter left."""
-    if not rows.has("imagenet-a"):
-        return None
-    beside = [name for name in rows.values("subset", eval="imagenet-a") if name != "all"]
-    keys = {Key("imagenet-a", "top1"): "hard images"}
-    keys |= {Key("imagenet-a", "top1", name): _BESIDE.get(name, (subset_label(name), ""))[0] for name in beside}
-    chart = _pair(rows, keys) if len(rows.generations) > 1 else None
-    blocks = tuple(block for block in (chart, _hard_table(rows, keys)) if block)
-    return Section(id="imagenet-a", nav="Hard images", title=eval_title("imagenet-a", imagenet), blocks=blocks)
-
-
-def _hard_table(rows: Rows, accuracies: dict[Key, str]) -> Table | None:
-    keys = [(key, f"top-1, {words}") for key, words in accuracies.items()]
-    keys += [(Key("imagenet-a", metric), "") for metric in ("RMS", "AURRA")]
-    known = [_BESIDE[key.subset][1] for key in accuracies if key.subset in _BESIDE]
-    return generation_table(
-        rows,
-        (metric_group(rows, "", keys, [name for name, _ in switch_of(rows)]),),
-        id="hard-table",
-        caption=" ".join(["RMS calibration error is better when low, the rest when high.", *known]),
-        corner="Measure",
-        sortable=False,
-        legend=True,
-        switch=switch_of(rows),
-    )
-
-
-def _pair(rows: Rows, keys: dict[Key, str]) -> Chart | None:
-    places = list(enumerate(rows.generations))
-    panels = [
-        Panel(title=title, series=tuple(s for place, g in places if (s := rows.series(g, [(place, key)]))))
-        for key, title in keys.items()
-    ]
-    panels = [panel for panel in panels if panel.series]
-    if not panels:
-        return None
-    return Chart(
-        id="hard",
-        shape="lines",
-        title="Hard images beside easy ones",
-        caption="Top-1 accuracy in percent with 95 % intervals. A gain on the hard images that the easy ones share "
-        "is accuracy; a gain on the hard ones alone is robustness.",
-        panels=tuple(panels),
-        columns=2,
-        x_label="generation",
-        y_label="top-1 accuracy %",
-        ticks=tuple((float(k), g if g.isdigit() else "ctrl") for k, g in enumerate(rows.generations)),
-        panel_height=1.9,
-        narrow=True,
-        sources=rows.sources(keys),
     )

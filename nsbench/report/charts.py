@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
 from nsbench.report.model import Chart, Panel, Series
-from nsbench.report.palette import MARKERS, role_colour
+from nsbench.report.palette import DASHES, MARKERS, model_number, role_colour
 
 Colours = Mapping[str, tuple[str, str]]
 
@@ -50,7 +50,8 @@ def draw(chart: Chart, colours: Colours) -> Figure:
 
 
 def _top(chart: Chart) -> float:
-    return (0.3 if _entries(chart) else 0.05) + (0.27 if any(panel.title for panel in chart.panels) else 0.08)
+    legend = 0.12 + 0.18 * _legend_shape(chart)[1] if _entries(chart) else 0.05
+    return legend + (0.27 if any(panel.title for panel in chart.panels) else 0.08)
 
 
 def _left(chart: Chart) -> float:
@@ -104,7 +105,7 @@ def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> No
         axes.plot(
             one.x,
             one.y,
-            style,
+            linestyle=style,
             color=colour,
             zorder=3 + 0.01 * k,
             clip_on=False,
@@ -115,8 +116,10 @@ def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> No
 
 def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
     num = len(panel.series)
+    if len({y for one in panel.series for y in one.y}) == sum(len(one.y) for one in panel.series):
+        num = 1  # nobody shares a line, so nobody has to move
     for k, one in enumerate(panel.series):
-        shift = (k - (num - 1) / 2) * 0.72 / max(num, 1)
+        shift = 0.0 if num == 1 else (k - (num - 1) / 2) * 0.72 / max(num, 1)
         moved = Series(
             role=one.role, label=one.label, x=one.x, y=tuple(y + shift for y in one.y), low=one.low, high=one.high
         )
@@ -168,12 +171,16 @@ def _has_band(one: Series) -> bool:
 
 
 def _marker(one: Series) -> str:
-    if one.role.isdigit():
-        return MARKERS[int(one.role) % len(MARKERS)]
+    model = model_number(one.role)
+    if one.role.isdigit() or model is not None:
+        return MARKERS[(int(one.role) if model is None else model) % len(MARKERS)]
     return {"seed": "o", "mean": "D"}.get(one.role, "X")
 
 
 def _line_style(one: Series) -> Any:
+    model = model_number(one.role)
+    if model is not None:
+        return DASHES[model % len(DASHES)]
     return "-" if one.role.isdigit() else "--"
 
 
@@ -236,28 +243,36 @@ def _root(values: Any) -> Any:
 
 
 def _entries(chart: Chart) -> dict[str, Series]:
-    """One series a legend entry; a single one needs no legend."""
+    """One series a legend entry; a single one needs no legend, nor do series that an axis names."""
     entries: dict[str, Series] = {}
     for panel in chart.panels:
         for one in panel.series:
             entries.setdefault(one.label, one)
-    return entries if len(entries) > 1 else {}
+    named = {name for _, name in chart.ticks}
+    return entries if len(entries) > 1 and not entries.keys() <= named else {}
+
+
+def _legend_shape(chart: Chart) -> tuple[int, int]:
+    """Columns and lines of the legend: long names do not stand in one line."""
+    entries = _entries(chart)
+    wide = (NARROW if chart.narrow else WIDTH) - _left(chart)
+    columns = max(1, min(len(entries), int(wide / (0.55 + 0.082 * max(map(len, entries), default=1)))))
+    lines = math.ceil(len(entries) / columns)
+    return math.ceil(len(entries) / max(lines, 1)), lines
 
 
 def _legend(figure: Figure, chart: Chart, colours: Colours, x: float, y: float) -> None:
     entries = _entries(chart)
     if not entries:
         return
-    ordered = sorted(
-        entries.values(), key=lambda one: (not one.role.isdigit(), int(one.role) if one.role.isdigit() else 0)
-    )
+    ordered = sorted(entries.values(), key=_legend_place)
     handles = [_handle(one, chart, role_colour(dict(colours), one.role), colours["surface"][0]) for one in ordered]
     legend = figure.legend(
         handles,
         [one.label for one in ordered],
         loc="upper left",
         bbox_to_anchor=(x, y),
-        ncols=len(handles),
+        ncols=_legend_shape(chart)[0],
         frameon=False,
         borderaxespad=0,
         borderpad=0,
@@ -267,6 +282,12 @@ def _legend(figure: Figure, chart: Chart, colours: Colours, x: float, y: float) 
     )
     for text in legend.get_texts():
         text.set_color(colours["ink"][0])
+
+
+def _legend_place(one: Series) -> tuple[bool, int]:
+    """Generations and models in their order; what is neither comes last, as it came."""
+    number = int(one.role) if one.role.isdigit() else model_number(one.role)
+    return (number is None, number or 0)
 
 
 def _handle(one: Series, chart: Chart, colour: str, edge: str) -> Line2D | Patch:

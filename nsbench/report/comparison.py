@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import pandas as pd
 
-from nsbench.report.headlines import generation_section, make_cards, make_verdict, panel_title, title_words
+from nsbench.report.flags import flag_section
+from nsbench.report.generations import generation_section
+from nsbench.report.headlines import make_cards, make_verdict, panel_title, title_words
+from nsbench.report.lines import generation_label
 from nsbench.report.model import Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow, View
 from nsbench.report.pictures import picture_section
+from nsbench.report.protocols import Protocols
 from nsbench.report.provenance import reproduction_section
-from nsbench.report.rows import HEADLINES, Key, Protocols, Rows
+from nsbench.report.rows import HEADLINES, Key, Rows
 from nsbench.report.seeds import Gathered
 from nsbench.report.selftraining import health_section
 from nsbench.report.view import (
@@ -18,12 +23,12 @@ from nsbench.report.view import (
     INTERVALS_OVER_SEEDS,
     data_words,
     evidence_sections,
-    is_imagenet,
+    imagenet_evals,
     note_all,
     num_students,
     status_badges,
 )
-from nsbench.report.words import clean, generation_label, plural, scale_of
+from nsbench.report.words import clean, plural, scale_of
 
 
 def build_comparison(gathered: Gathered) -> View:
@@ -33,15 +38,14 @@ def build_comparison(gathered: Gathered) -> View:
     first, main = runs[0], gathered.main
     rows = Rows(gathered.rows_of(main), protocols)
     costs = Rows(gathered.rows_of(main, "costs"), protocols, table="costs")
-    imagenet, num_seeds = is_imagenet(first), len(gathered.runs[main])
+    imagenet, num_seeds = imagenet_evals(first), len(gathered.runs[main])
     verdict = make_verdict(rows, imagenet, data_words(first), num_seeds)
     cards = make_cards(rows, imagenet)
-    evidence = evidence_sections(rows, imagenet)
     sections = [
-        *evidence[:1],
+        generation_section(rows, imagenet),
         recipe_section(gathered, protocols, imagenet),
         seed_section(gathered, rows, protocols, imagenet),
-        *evidence[1:],
+        *evidence_sections(rows, imagenet),
         health_section(rows, costs, _mean_curves([records.curves for records in gathered.runs[main]])),
         picture_section(first.samples, first.samples_folder),
         reproduction_section(runs),
@@ -63,6 +67,7 @@ def build_comparison(gathered: Gathered) -> View:
         seed_note="" if num_seeds > 1 else f"seed {clean(first.text('seed'))}",
         interval_note=kind + ("" if num_seeds > 1 else f", seed {clean(first.text('seed'))}"),
         footer="nsbench " + str((first.run.get("versions") or {}).get("nsbench", "")),
+        flags=flag_section([(records, Rows(_own_rows(gathered, records.text("name")), protocols)) for records in runs]),
     )
 
 
@@ -75,7 +80,7 @@ def _title(gathered: Gathered) -> str:
     return "; ".join(parts)
 
 
-def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: bool) -> Section | None:
+def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: Collection[str]) -> Section | None:
     """Every recipe's final generation, and its paired difference to the main one's."""
     if len(gathered.runs) < 2:
         return None
@@ -114,13 +119,13 @@ def _recipe_row(gathered: Gathered, recipe: str, rows: Rows, protocols: Protocol
     return TableRow(head=head, cells=tuple(cells))
 
 
-def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet: bool) -> Section | None:
+def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet: Collection[str]) -> Section | None:
     """How far the seeds of the main recipe lie apart, and every run's own numbers."""
     if sum(len(group) for group in gathered.runs.values()) < 2:
         return None
     group = gathered.runs[gathered.main]
     singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
-    dots = [(generation_label(name), rows, name, singles) for name in rows.generations]
+    dots = [(generation_label(name), rows, name, singles) for name in rows.names]
     chart = _dots(
         "seeds",
         "Seeds",
@@ -156,7 +161,9 @@ def _seed_cell(own: Rows, key: Key) -> Cell:
     return Cell(main=own.number(own.final, key), deltas=(delta,) if delta else ())
 
 
-def _dots(id: str, title: str, caption: str, lines: list[tuple[str, Rows, str, list[Rows]]], imagenet: bool) -> Chart:
+def _dots(
+    id: str, title: str, caption: str, lines: list[tuple[str, Rows, str, list[Rows]]], imagenet: Collection[str]
+) -> Chart:
     """One panel a headline measure, one line a name, a dot a seed."""
     panels = []
     for key in HEADLINES:

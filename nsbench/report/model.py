@@ -77,6 +77,8 @@ class Cell:
     main: Number | str | None = None
     deltas: tuple[Number, ...] = ()
     css: str = ""
+    warned: bool = False
+    """Something behind the number looks wrong: see what to check first."""
 
     @property
     def sort(self) -> str:
@@ -134,7 +136,10 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Series:
-    """A line, a row of dots or a set of bars. `role` picks colour and marker: a generation, `control`, or a part."""
+    """A line, a row of dots or a set of bars.
+
+    `role` picks colour, marker and dash: a generation, `control`, `model-0`, or a part.
+    """
 
     role: str
     label: str
@@ -142,6 +147,10 @@ class Series:
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+
+    def turned(self) -> Series:
+        """Lying down, as a row of dots: positions along y, values along x."""
+        return dataclasses.replace(self, x=self.y, y=self.x)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -246,8 +255,10 @@ class Card:
     title: str
     better: str
     number: Number | None
+    who: str = ""
+    """Whose number it is, where the page is not about one alone."""
     deltas: tuple[tuple[str, Number | None], ...]
-    """(`vs gen 0`, difference)."""
+    """(`vs gen 0`, difference), or (another model, its number)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -282,6 +293,8 @@ class View:
     """What the intervals cover, and the seed."""
     seed_note: str
     footer: str
+    flags: Section | None = None
+    """What to look at before believing anything else."""
 
 
 def charts(blocks: Iterable[Block]) -> Iterable[Chart]:

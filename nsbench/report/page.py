@@ -64,20 +64,32 @@ def write_report(folder: RunFolder) -> Path:
 
 
 def write_comparison(folders: Sequence[RunFolder], out: Path) -> Path:
-    """Write the report of several runs, seeds or recipes, into `out`: the page, `results.csv`, `costs.csv`, `figures/`.
+    """Write the report of several runs into `out`: the page, `results.csv`, `costs.csv`, `figures/`.
+
+    The runs are seeds or recipes of self-training, or hold plain models.
 
     Raises:
-        ConfigError: runs that must not be put side by side: another data set, preset or protocol, or a seed twice.
+        ConfigError: runs that must not be put side by side: of another kind, data set, preset or protocol, or a seed
+            twice.
         DataError: a folder is no run folder, or its results are missing.
     """
     from nsbench.report.comparison import build_comparison
+    from nsbench.report.gathered_models import build_gathered_models, gather_models, refuse_mixed_kinds
     from nsbench.report.seeds import gather
 
-    gathered = gather([read_records(folder) for folder in folders])
-    view = build_comparison(gathered)
-    downloads = [Download.of("results", gathered.results, gathered.num_shown), Download.of("costs", gathered.costs)]
-    write_results(out / "results.csv", gathered.results)
-    write_results(out / "costs.csv", gathered.costs)
+    runs = [read_records(folder) for folder in folders]
+    refuse_mixed_kinds(runs)
+    if runs and runs[0].is_models:
+        models = gather_models(runs)
+        view, results, costs, num_shown = build_gathered_models(models), models.results, models.costs, None
+    else:
+        gathered = gather(runs)
+        view, results, costs, num_shown = (
+            build_comparison(gathered), gathered.results, gathered.costs, gathered.num_shown,
+        )  # fmt: skip
+    downloads = [Download.of("results", results, num_shown), Download.of("costs", costs)]
+    write_results(out / "results.csv", results)
+    write_results(out / "costs.csv", costs)
     return _write(view, out, downloads)
 
 

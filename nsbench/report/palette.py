@@ -1,7 +1,8 @@
 """Colours of page and figures, light and dark, each at one place.
 
 Generations are ordered, so they get an ordinal ramp with the teacher grey; the control lies outside the ramp, in hue,
-marker and dash. All reach 3:1 against their surface.
+marker and dash. Models are not ordered: each has a hue, a marker and a dash of its own. All reach 3:1 against their
+surface.
 """
 
 from __future__ import annotations
@@ -25,11 +26,34 @@ BASE: dict[str, tuple[str, str]] = {
     "bar-predicted": ("#30343b", "#d4d8de"),
     "bar-seed": ("#8c939e", "#7f8691"),
     "bar-mean": ("#12599a", "#7cbcf0"),
+    "model-0": ("#0f5fa6", "#6cb2e8"),
+    "model-1": ("#c2410c", "#f58a5b"),
+    "model-2": ("#0f7a4f", "#58c795"),
+    "model-3": ("#7b3fa0", "#c39be6"),
+    "model-4": ("#946500", "#dfb03e"),
+    "model-5": ("#0b7a8a", "#4dc5d4"),
+    "model-6": ("#be2377", "#f37ab5"),
+    "model-7": ("#4a4f57", "#b6bcc6"),
 }
 """Role to (light, dark)."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "*", "h")
-"""By generation; the control has `X`."""
+"""By generation, or by model; the control has `X`."""
+
+DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
+    "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (9, 2)), (0, (4, 1, 1, 1, 1, 1)),
+    (0, (2, 2.5)),
+)  # fmt: skip
+"""By model."""
+
+MAX_MODELS = len(DASHES)
+"""More cannot be told apart in a chart."""
+
+
+def model_number(role: str) -> int | None:
+    """Which model a series is of; None for a series of something else."""
+    name, _, number = role.partition("-")
+    return int(number) if name == "model" and number.isdigit() else None
 
 
 def palette(num_students: int) -> dict[str, tuple[str, str]]:
@@ -40,7 +64,7 @@ def palette(num_students: int) -> dict[str, tuple[str, str]]:
 
 def role_colour(colours: dict[str, tuple[str, str]], role: str) -> str:
     """Light colour of a series; matplotlib draws with it, and the page's SVG has a variable in its place."""
-    for name in (f"gen-{role}", f"bar-{role}"):
+    for name in (role, f"gen-{role}", f"bar-{role}"):
         if name in colours:
             return colours[name][0]
     return colours["gen-control"][0]

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nsbench.report.lines import generation_label
 from nsbench.report.model import Block, Picture, Pictures, Section, Text
-from nsbench.report.words import clean, generation_label, plural, subset_label
+from nsbench.report.words import clean, plural, subset_label
 
 MAX_BYTES = 1_050_000
 """Of all pictures together; inlined they grow by a third, and the page with pictures stays below 3 MB."""

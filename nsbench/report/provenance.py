@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nsbench.report.lines import generation_label
 from nsbench.report.model import Block, Code, Facts, Fold, Section, Text
 from nsbench.report.records import Records
-from nsbench.report.words import clean, generation_label
+from nsbench.report.words import clean, visible
 
 
 def reproduction_section(runs: Sequence[Records]) -> Section:
@@ -27,13 +28,13 @@ def _one_run(records: Records) -> list[Block]:
     blocks: list[Block] = []
     argv = records.run.get("argv")
     if isinstance(argv, list) and argv:
-        blocks.append(Code(title="Command", text=_command(argv)))
+        blocks.append(Code(title="Command", text=visible(_command(argv))))
     blocks.append(Facts(title="Run", items=_facts(records)))
     for key, title in (("versions", "Versions"), ("hardware", "Hardware"), ("data_fingerprints", "Data fingerprints")):
         items = _items(records.run.get(key))
         if items:
             blocks.append(Facts(title=title, items=items))
-    models = _models(records.run.get("models"))
+    models = _models(records)
     if models:
         blocks.append(Facts(title="Models", items=models))
     for key, title in (("notes", "Notes"), ("missing", "Not there")):
@@ -42,7 +43,7 @@ def _one_run(records: Records) -> list[Block]:
             blocks.append(Text(parts=(f"{title}: " + "; ".join(clean(text, 400) for text in texts),), css="note"))
     if records.config:
         blocks.append(
-            Fold(summary="config.toml, which can be run again", blocks=(Code(title="", text=records.config),))
+            Fold(summary="config.toml, which can be run again", blocks=(Code(title="", text=visible(records.config)),))
         )
     return blocks
 
@@ -55,11 +56,11 @@ def _command(argv: Sequence[Any]) -> str:
 
 
 def _facts(records: Records) -> tuple[tuple[str, str], ...]:
-    keys = ("name", "status", "dataset_title", "dataset", "preset", "recipe", "seed", "generations", "held_out", "git")
+    keys = ("name", "status", "kind", "dataset_title", "dataset", "preset", "recipe", "seed", "generations", "partial")
     facts = [
         (key.replace("_", " "), clean(records.run[key]))
-        for key in (*keys, "started", "finished")
-        if records.run.get(key) is not None
+        for key in (*keys, "held_out", "git", "started", "finished")
+        if records.run.get(key) not in (None, "")
     ]
     return tuple((name, {"True": "yes", "False": "no"}.get(value, value)) for name, value in facts)
 
@@ -70,15 +71,17 @@ def _items(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple((clean(name), clean(content)) for name, content in value.items())
 
 
-def _models(models: Any) -> tuple[tuple[str, str], ...]:
+def _models(records: Records) -> tuple[tuple[str, str], ...]:
+    """Architecture, size and fingerprint of every generation or model."""
+    models = records.run.get("models")
     if not isinstance(models, Mapping):
         return ()
     lines = []
-    for generation, model in models.items():
+    for name, model in models.items():
         if isinstance(model, Mapping):
-            size = model.get("params")
+            size, label = model.get("params"), clean(model.get("label", ""))
             words = f"{size:,} parameters" if isinstance(size, int) else ""
-            lines.append(
-                (generation_label(str(generation)), ", ".join(filter(None, (clean(model.get("label", "")), words))))
-            )
+            made = f"fingerprint {clean(model['fingerprint'])}" if model.get("fingerprint") else ""
+            head = (label or clean(name)) if records.is_models else generation_label(str(name))
+            lines.append((head, ", ".join(filter(None, ("" if records.is_models else label, words, made)))))
     return tuple(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from nsbench.errors import DataError
 from nsbench.files import read_json
 from nsbench.results import COLUMNS, read_results
-from nsbench.runfolder import RunFolder
+from nsbench.runfolder import MODELS, RunFolder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,27 @@ class Records:
     config: str
     samples: list[dict[str, Any]]
     samples_folder: Path
+    unmeasured: dict[str, dict[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
+    """Cells that were planned and have no record, by generation or model, and eval."""
+
+    @property
+    def is_models(self) -> bool:
+        """Whether these are plain models side by side, and no generations of a run."""
+        return self.run.get("kind") == MODELS
+
+    def planned(self, line: str) -> Mapping[str, Any]:
+        """The plan of a generation or model: `protocols` and `cells` by eval; empty where there is none."""
+        for key, plan in _mappings(self.run.get("plans")).items():
+            if _line(self.run, key) == line:
+                return plan
+        return {}
+
+    def model(self, line: str) -> Mapping[str, Any]:
+        """What `run.json` says of a generation or model; empty where it says nothing."""
+        for key, model in _mappings(self.run.get("models")).items():
+            if _line(self.run, key) == line:
+                return model
+        return {}
 
     def text(self, key: str, default: str = "") -> str:
         """A key of `run.json` as text."""
@@ -44,7 +66,7 @@ def read_records(folder: RunFolder) -> Records:
     run = folder.read_run()
     results = read_results(folder.results)
     if results.empty:
-        raise DataError(f"{folder.results} has no rows; evaluate a generation first")
+        raise DataError(f"{folder.results} has no rows; measure something first")
     return Records(
         run=run,
         results=results,
@@ -53,7 +75,35 @@ def read_records(folder: RunFolder) -> Records:
         config=folder.config.read_text(encoding="utf-8", errors="replace") if folder.config.is_file() else "",
         samples=_read_samples(folder.samples / "samples.json"),
         samples_folder=folder.samples,
+        unmeasured=_unmeasured(folder, run),
     )
+
+
+def _mappings(value: object) -> dict[str, Mapping[str, Any]]:
+    """The entries of a mapping that are mappings themselves; whatever else the record holds is nothing."""
+    entries = value.items() if isinstance(value, Mapping) else ()
+    return {str(key): entry for key, entry in entries if isinstance(entry, Mapping)}
+
+
+def _line(run: Mapping[str, Any], key: str) -> str:
+    """What the tables call a model of `run.json`."""
+    if run.get("kind") != MODELS:
+        return key
+    return str(_mappings(run.get("models")).get(key, {}).get("label", key))
+
+
+def _unmeasured(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Nothing where no cell at all is there: the records were left behind, and the table is what there is."""
+    lacking: dict[str, dict[str, tuple[str, ...]]] = {}
+    found = False
+    for key, plan in _mappings(run.get("plans")).items():
+        for name, cells in _mappings(plan.get("cells")).items():
+            there = [folder.cell(key, name, str(cell)).is_file() for cell in cells]
+            found = found or any(there)
+            if not all(there):
+                gone = tuple(str(cell) for cell, is_there in zip(cells, there, strict=True) if not is_there)
+                lacking.setdefault(_line(run, key), {})[name] = gone
+    return lacking if found else {}
 
 
 def _read_curves(path: Path) -> pd.DataFrame:

@@ -1,16 +1,17 @@
-"""ImageNet-C and ImageNet-P: where the models break under noise, blur, weather and small movements."""
+"""ImageNet-C and C-bar: where the models break under noise, blur, weather and compression."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import statistics
+from collections.abc import Collection
 from typing import Literal
 
-from nsbench.report.model import Chart, Fold, Number, Panel, RowGroup, Section, Series, Table
+from nsbench.report.model import Block, Chart, Fold, Number, Panel, RowGroup, Section, Table
 from nsbench.report.rows import Key, Rows
-from nsbench.report.tables import generation_rows, generation_table, metric_group
-from nsbench.report.words import eval_title, generation_label, subset_label
+from nsbench.report.tables import line_rows, line_table, metric_group, suite_table, whole_keys
+from nsbench.report.words import clean, eval_title, metric_base, subset_label
 
 HEAT_STEPS = (5.0, 15.0, 30.0, 50.0)
 """Distances from 100 at which a CE gets a stronger colour."""
@@ -19,25 +20,44 @@ SPREAD_FROM = 4
 """Largest error in medians of all errors from which on a linear scale would flatten most panels."""
 
 
-def corruption_section(rows: Rows, imagenet: bool) -> Section | None:
-    """Fifteen panels on one scale, then CE as a heat map, then the numbers behind the panels."""
-    if not rows.has("imagenet-c"):
+_NAVS = {"imagenet-c": "Corruptions", "imagenet-c-bar": "C-bar"}
+_IDS = {"imagenet-c": "corruptions", "imagenet-c-bar": "corruptions-bar"}
+
+
+def corruption_section(rows: Rows, imagenet: Collection[str], eval_name: str = "imagenet-c") -> Section | None:
+    """A panel a corruption on one scale, then CE as a heat map, the means, and the numbers behind the panels."""
+    if not rows.has(eval_name):
         return None
-    names = [name for name in rows.values("subset", eval="imagenet-c") if name != "all"]
-    levels = [level for level in rows.values("level", eval="imagenet-c") if level.isdigit()]
-    keys = {name: [(float(level), Key("imagenet-c", "error", name, level)) for level in levels] for name in names}
-    panels = [Panel(title=subset_label(name), series=rows.all_series(points)) for name, points in keys.items()]
-    chart = _panels(rows, tuple(panel for panel in panels if panel.series), levels)
-    blocks = (chart, _heat_table(rows, names), _cell_table(rows, names, levels))
+    names = [name for name in rows.values("subset", eval=eval_name) if name != "all"]
+    levels = sorted((level for level in rows.values("level", eval=eval_name) if level.isdigit()), key=int)
+    blocks: list[Block | None] = [
+        _panels(rows, eval_name, names, levels),
+        *_heat_tables(rows, eval_name, names),
+        suite_table(
+            rows,
+            eval_name,
+            whole_keys(rows, eval_name),
+            id=f"{_IDS[eval_name]}-table",
+            caption="Means over the corruptions, and what stands beside them. A mean with a name of its own says what "
+            "it is relative to. Relative mCE counts what is lost beyond the clean error: who is wrong when clean has "
+            "little to lose.",
+        ),
+        _level_table(rows, eval_name, levels),
+        *_relative_folds(rows, eval_name, names),
+        _cell_table(rows, eval_name, names, levels),
+    ]
     return Section(
-        id="imagenet-c",
-        nav="Corruptions",
-        title=eval_title("imagenet-c", imagenet),
+        id=eval_name,
+        nav=_NAVS[eval_name],
+        title=eval_title(eval_name, imagenet),
         blocks=tuple(block for block in blocks if block),
     )
 
 
-def _panels(rows: Rows, panels: tuple[Panel, ...], levels: list[str]) -> Chart | None:
+def _panels(rows: Rows, eval_name: str, names: list[str], levels: list[str]) -> Chart | None:
+    keys = {name: [(float(level), Key(eval_name, "error", name, level)) for level in levels] for name in names}
+    panels = [Panel(title=subset_label(name), series=rows.all_series(points)) for name, points in keys.items()]
+    panels = [panel for panel in panels if panel.series]
     values = [value for panel in panels for one in panel.series for value in one.y]
     if not values:
         return None
@@ -46,34 +66,38 @@ def _panels(rows: Rows, panels: tuple[Panel, ...], levels: list[str]) -> Chart |
         scale = "log" if min(values) > 0 else "root"
     words = {"linear": "one scale for all", "root": "one square-root scale for all", "log": "one log scale for all"}
     return Chart(
-        id="corruptions",
+        id=_IDS[eval_name],
         shape="lines",
         title="Error by severity",
         caption=f"Top-1 error in percent by severity, a panel for each corruption, {words[scale]}. Lower is better.",
-        panels=panels,
+        panels=tuple(panels),
         columns=5,
         x_label="severity",
         y_label="error %",
         ticks=tuple((float(level), level) for level in levels),
         y_scale=scale,
-        sources=rows.sources(
-            Key("imagenet-c", "error", name, level)
-            for name in rows.values("subset", eval="imagenet-c")
-            for level in levels
-            if name != "all"
-        ),
+        sources=rows.sources(key for points in keys.values() for _, key in points),
     )
 
 
 def _heat(number: Number) -> str:
-    """Colour class of a CE: how far from generation 0's 100, and on which side."""
+    """Colour class of a CE: how far from the baseline's 100, and on which side."""
     if math.isnan(number.value):
         return ""
     steps = sum(abs(number.value - 100) >= step for step in HEAT_STEPS)
     return f"heat {'good' if number.value < 100 else 'bad'}-{steps}" if steps else "heat"
 
 
-def _heat_table(rows: Rows, names: list[str]) -> Table | None:
+def _heat_tables(rows: Rows, eval_name: str, names: list[str]) -> list[Table | None]:
+    """CE by corruption, a table for each baseline that it is relative to."""
+    metrics = [name for name in rows.values("metric", eval=eval_name) if metric_base(name) == "CE"]
+    return [
+        _heat_table(rows, eval_name, names, metric, "ce-table" + (f"-{place}" if place else ""))
+        for place, metric in enumerate(metrics)
+    ]
+
+
+def _heat_table(rows: Rows, eval_name: str, names: list[str], metric: str, id: str) -> Table | None:
     lines = [
         dataclasses.replace(
             line,
@@ -83,98 +107,77 @@ def _heat_table(rows: Rows, names: list[str]) -> Table | None:
             ),
         )
         for name in names
-        for line in generation_rows(rows, Key("imagenet-c", "CE", name, "mean"), subset_label(name), units=False)
+        for line in line_rows(rows, Key(eval_name, metric, name, "mean"), subset_label(name), units=False)
     ]
-    total = metric_group(rows, "", [(Key("imagenet-c", "mCE", level="mean"), "mean (mCE)")], units=False)
-    return generation_table(
+    total = metric_group(rows, "", [(Key(eval_name, f"m{metric}", level="mean"), "mean (mCE)")], units=False)
+    return line_table(
         rows,
         (RowGroup(rows=tuple(lines)), total),
-        id="ce-table",
-        caption="Corruption error (CE) in percent of generation 0's error: below 100 is better than generation 0. "
-        "A dash: generation 0 makes too few errors for a ratio.",
+        id=id,
+        caption=_ce_caption(rows, eval_name, metric),
         corner="Corruption",
     )
 
 
-def _cell_table(rows: Rows, names: list[str], levels: list[str]) -> Fold | None:
+def _ce_caption(rows: Rows, eval_name: str, metric: str) -> str:
+    """What CE divides by, as its protocol says."""
+    suffix = clean(metric.removeprefix("CE").removeprefix(", "))
+    name = f"Corruption error (CE{f', {suffix}' if suffix else ''})"
+    frame = rows.frame
+    protocol = str(frame.loc[(frame["eval"] == eval_name) & (frame["metric"] == metric), "protocol"].iloc[0])
+    if "relative to AlexNet" in protocol:
+        other = " AlexNet was measured on other pixels than these." if "other pixels" in protocol else ""
+        return f"{name} in percent of AlexNet's error: below 100 is better than AlexNet.{other}"
+    return (
+        f"{name} in percent of generation 0's error: below 100 is better than generation 0. "
+        "A dash: generation 0 makes too few errors for a ratio."
+    )
+
+
+def _level_table(rows: Rows, eval_name: str, levels: list[str]) -> Table | None:
+    """Calibration by severity, over all corruptions."""
+    keys = [(Key(eval_name, "ECE", level=level), f"severity {level}") for level in levels]
+    return line_table(
+        rows,
+        (metric_group(rows, "", keys, units=False, mark_best=True),),
+        id=f"{_IDS[eval_name]}-ece-table",
+        caption="Calibration error (ECE) in percent by severity, all corruptions pooled",
+        corner="Severity",
+        sortable=False,
+    )
+
+
+def _relative_folds(rows: Rows, eval_name: str, names: list[str]) -> list[Fold]:
+    """Relative CE by corruption: how much worse than clean, in percent of how much worse the baseline is."""
+    folds = []
+    metrics = [name for name in rows.values("metric", eval=eval_name) if metric_base(name) == "relative_CE"]
+    for place, metric in enumerate(metrics):
+        keys = [(Key(eval_name, metric, name, "mean"), subset_label(name)) for name in names]
+        keys.append((Key(eval_name, metric.replace("_CE", "_mCE", 1), level="mean"), "mean"))
+        words = clean(metric).replace("_", " ")
+        table = line_table(
+            rows,
+            (metric_group(rows, "", keys, units=False),),
+            id="relative-ce-table" + (f"-{place}" if place else ""),
+            caption=f"Error beyond the clean error, in percent of the baseline's ({words})",
+            corner="Corruption",
+        )
+        folds += [Fold(summary=f"By corruption: {words}", blocks=(table,))] if table else []
+    return folds
+
+
+def _cell_table(rows: Rows, eval_name: str, names: list[str], levels: list[str]) -> Fold | None:
     groups = []
     for name in (*names, "all"):
-        keys = [(Key("imagenet-c", "error", name, level), f"severity {level}") for level in levels]
-        keys.append((Key("imagenet-c", "error", name, "mean"), "mean"))
+        keys = [(Key(eval_name, "error", name, level), f"severity {level}") for level in levels]
+        keys.append((Key(eval_name, "error", name, "mean"), "mean"))
         groups.append(metric_group(rows, "all corruptions" if name == "all" else subset_label(name), keys, units=False))
-    table = generation_table(
+    table = line_table(
         rows,
         groups,
-        id="cells-table",
+        id="cells-table" if eval_name == "imagenet-c" else f"{_IDS[eval_name]}-cells-table",
         caption="Top-1 error in percent by corruption and severity",
         corner="Severity",
         sortable=False,
     )
     return Fold(summary="The numbers behind the panels", blocks=(table,)) if table else None
-
-
-def perturbation_section(rows: Rows, imagenet: bool) -> Section | None:
-    """Flip probability of every perturbation as dots, and the table with FR and T5D."""
-    if not rows.has("imagenet-p"):
-        return None
-    names = [name for name in rows.values("subset", eval="imagenet-p") if name != "all"]
-    blocks = tuple(block for block in (_flip_chart(rows, names), _flip_table(rows, names)) if block)
-    return Section(id="imagenet-p", nav="Perturbations", title=eval_title("imagenet-p", imagenet), blocks=blocks)
-
-
-def _flip_chart(rows: Rows, names: list[str]) -> Chart | None:
-    keys = [Key("imagenet-p", "flip_probability", name) for name in names]
-    series = tuple(one for generation in rows.generations if (one := _dots(rows, generation, keys)))
-    if not series:
-        return None
-    return Chart(
-        id="perturbations",
-        shape="dots",
-        title="Flip probability by perturbation",
-        caption="Share of neighbouring frames on which the prediction changes, in percent. Lower is better.",
-        panels=(Panel(title="", series=series),),
-        columns=1,
-        x_label="flip probability %",
-        ticks=tuple((float(k), subset_label(name)) for k, name in enumerate(names)),
-        panel_height=0.36 * len(names) + 0.2,
-        sources=rows.sources(keys),
-    )
-
-
-_FLIPS = (
-    ("flip_probability", "Flip probability, %"),
-    ("FR", "Flip rate, % of generation 0's"),
-    ("T5D", "Top-5 distance, ranks"),
-)
-
-
-def _flip_table(rows: Rows, names: list[str]) -> Fold | None:
-    groups = []
-    for metric, title in _FLIPS:
-        keys = [(Key("imagenet-p", metric, name), subset_label(name)) for name in names]
-        keys.append((Key("imagenet-p", {"FR": "mFR"}.get(metric, metric)), "mean"))
-        groups.append(metric_group(rows, title, keys, units=False))
-    table = generation_table(
-        rows,
-        groups,
-        id="flips-table",
-        caption="Flips by perturbation. Lower is better everywhere.",
-        corner="Perturbation",
-        sortable=False,
-    )
-    return Fold(summary="The numbers: flip probability, flip rate, top-5 distance", blocks=(table,)) if table else None
-
-
-def _dots(rows: Rows, generation: str, keys: list[Key]) -> Series | None:
-    """A row of dots lies along y: positions are y, values are x."""
-    series = rows.series(generation, [(float(k), key) for k, key in enumerate(keys)])
-    if series is None:
-        return None
-    return Series(
-        role=generation,
-        label=generation_label(generation),
-        x=series.y,
-        y=series.x,
-        low=series.low,
-        high=series.high,
-    )

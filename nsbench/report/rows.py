@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nsbench.report.lines import Lines, generation_lines, line_of
 from nsbench.report.model import Number, Series, Sources, State
+from nsbench.report.protocols import Protocols
 from nsbench.report.words import (
     AGGREGATE,
-    SHORT_VERSUS,
     clean,
     enough_decimals,
-    generation_label,
     metric_words,
     number_text,
     p_text,
@@ -24,7 +24,7 @@ from nsbench.report.words import (
 
 
 class Key(NamedTuple):
-    """What a row measures, whichever generation it is of."""
+    """What a row measures, whichever generation or model it is of."""
 
     eval: str
     metric: str
@@ -39,28 +39,16 @@ HEADLINES = (
     Key("imagenet-p", "flip_probability"),
     Key("fgsm", "top1", level="mean"),
 )
-"""The five measures of the verdict and the cards."""
+"""The five measures of a self-training run's verdict and cards."""
 
 NOT_EVALS = ("pseudo-labels", "cost")
 """`eval` of rows that measure something else than a model on test images."""
 
+WARNINGS, UNREADABLE = REMARKS = ("warnings", "unreadable_images")
+"""`metric` of rows that say what is odd about a cell, and measure nothing."""
 
-class Protocols:
-    """Protocols of the page, numbered in the order they are met."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._evals: dict[str, dict[str, None]] = {}
-
-    def note(self, text: str, eval_name: str) -> int:
-        """Number of a protocol; 0 where a row has none."""
-        if not text:
-            return 0
-        self._evals.setdefault(text, {})[eval_name] = None
-        return self._numbers.setdefault(text, len(self._numbers) + 1)
-
-    def listed(self) -> tuple[tuple[int, str, str], ...]:
-        return tuple((k, ", ".join(self._evals[text]), clean(text, 2000)) for text, k in self._numbers.items())
+SHARES = ("negative_flips",)
+"""`metric` of rows that are shares of images beside a reference, and no differences to it."""
 
 
 def listed(frame: pd.DataFrame) -> list[Any]:
@@ -71,23 +59,44 @@ def listed(frame: pd.DataFrame) -> list[Any]:
 class Rows:
     """One run, or the rows over all seeds of one recipe. The frame's index is the row's place in the download."""
 
-    def __init__(self, frame: pd.DataFrame, protocols: Protocols, *, table: str = "results") -> None:
-        self.frame = frame
+    def __init__(
+        self, frame: pd.DataFrame, protocols: Protocols, *, table: str = "results", lines: Lines | None = None
+    ) -> None:
+        """`lines`: what the rows are of; None: the generations that they name."""
+        if "line" not in frame:
+            frame = frame.assign(line=line_of(frame))
+        remark = frame["metric"].isin(REMARKS)
+        self.frame = frame[~remark]
+        self.remarks = frame[remark]
+        """What is odd about cells; no table shows it but that of what to check first."""
         self.table = table
         self.protocols = protocols
         self._rows: dict[tuple[str, str, str, str, str, str], Any] = {
-            (r.generation, r.eval, r.subset, r.level, r.metric, r.versus): r for r in listed(frame)
+            (r.line, r.eval, r.subset, r.level, r.metric, r.versus): r for r in listed(self.frame)
         }
-        measured = frame[~frame["eval"].isin(NOT_EVALS)] if table == "results" else frame
-        names = list(dict.fromkeys(measured["generation"]))
-        self.students = sorted((name for name in names if name.isdigit()), key=int)
-        self.generations = self.students + [name for name in names if not name.isdigit()]
-        self.final = self.students[-1] if self.students else (names[0] if names else "0")
-        self.over_seeds = bool(len(frame)) and frame["run"].str.startswith(AGGREGATE).all()
+        measured = self.frame[~self.frame["eval"].isin(NOT_EVALS)] if table == "results" else self.frame
+        self.lines = generation_lines(measured["line"]) if lines is None else lines
+        self._warned = {(r.line, r.eval, r.subset) for r in listed(self.remarks[self.remarks["metric"] == WARNINGS])}
 
-    def raw(self, generation: str, key: Key, versus: str = "") -> Any:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What stands side by side, in page order."""
+        return self.lines.names
+
+    @property
+    def final(self) -> str:
+        """The last student, or the first model."""
+        return self.lines.main
+
+    def raw(self, name: str, key: Key, versus: str = "") -> Any:
         """The row itself, or None."""
-        return self._rows.get((generation, key.eval, key.subset, key.level, key.metric, versus))
+        return self._rows.get((name, key.eval, key.subset, key.level, key.metric, versus))
+
+    def is_warned(self, name: str, key: Key) -> bool:
+        """Whether a cell behind a number looks like a broken pipeline."""
+        return any(
+            line == name and eval_name == key.eval and _is_behind(cell, key) for line, eval_name, cell in self._warned
+        )
 
     def has(self, eval_name: str) -> bool:
         return bool((self.frame["eval"] == eval_name).any())
@@ -99,13 +108,14 @@ class Rows:
             found = found[found[name.rstrip("_")] == value]
         return list(dict.fromkeys(found[column]))
 
-    def number(self, generation: str, key: Key, versus: str = "") -> Number | None:
-        row = self.raw(generation, key, versus)
+    def number(self, name: str, key: Key, versus: str = "") -> Number | None:
+        row = self.raw(name, key, versus)
         return None if row is None else self.written(row)
 
     def written(self, row: Any) -> Number:
         """A row as the page shows it."""
-        delta, scale, decimals = bool(row.versus), scale_of(row.metric, row.unit), metric_words(row.metric).decimals
+        delta = bool(row.versus) and row.metric not in SHARES
+        scale, decimals = scale_of(row.metric, row.unit), metric_words(row.metric).decimals
         if row.unit == "seconds" and abs(row.value) >= 100:
             decimals = 0
         if delta:  # an interval that ends at "0.0" must not hide on which side
@@ -114,7 +124,7 @@ class Rows:
         if not (math.isnan(row.ci_low) or math.isnan(row.ci_high) or math.isnan(row.value)):
             ends = (number_text(end * scale, decimals, signed=delta) for end in (row.ci_low, row.ci_high))
             interval = "[" + ", ".join(ends) + "]"
-        note = self.protocols.note(row.protocol, row.eval)
+        note = 0 if row.metric in REMARKS else self.protocols.note(row.protocol, row.eval)
         text = number_text(row.value * scale, decimals, signed=delta)
         return Number(
             row=f"{self.table}:{row.Index}",
@@ -122,8 +132,8 @@ class Rows:
             text=text,
             unit=unit_label(row.metric, row.unit, delta),
             interval=interval,
-            hint=_hint(row, interval, note),
-            versus=row.versus,
+            hint=_hint(row, interval, note, self.lines),
+            versus=row.versus if delta else "",
             state=state_of(row),
             arrow=("▲" if row.value > 0 else "▼" if row.value < 0 else "") if delta else "",
             note=note,
@@ -137,20 +147,23 @@ class Rows:
         )
 
     def across(self, key: Key, versus: str = "") -> dict[int, dict[str, Number]]:
-        """Protocol to generation to number: numbers of different protocols never meet in a line or a column."""
+        """Protocol to name to number: generations of different protocols never meet in a line or a column.
+
+        Models do: each is shown the images as it wants them, and that is part of it.
+        """
         found: dict[int, dict[str, Number]] = {}
-        for generation in self.generations:
-            number = self.number(generation, key, versus)
+        for name in self.names:
+            number = self.number(name, key, versus)
             if number is not None:
-                found.setdefault(number.note, {})[generation] = number
+                found.setdefault(0 if self.lines.own_protocols else number.note, {})[name] = number
         return found
 
-    def series(self, generation: str, points: Iterable[tuple[float, Key]], label: str = "") -> Series | None:
+    def series(self, name: str, points: Iterable[tuple[float, Key]], label: str = "") -> Series | None:
         """A line over some keys, in shown units, of the final generation's protocol; None where nothing is known."""
         x, y, low, high = [], [], [], []
         for position, key in points:
-            row, last = self.raw(generation, key), self.raw(self.final, key)
-            if row is None or math.isnan(row.value) or (last is not None and last.protocol != row.protocol):
+            row = self.raw(name, key)
+            if row is None or math.isnan(row.value) or not self._may_meet(row, key):
                 continue
             scale = scale_of(row.metric, row.unit)
             x.append(position)
@@ -160,29 +173,41 @@ class Rows:
         if not x:
             return None
         return Series(
-            role=generation,
-            label=label or generation_label(generation),
+            role=self.lines.role(name),
+            label=label or self.lines.label(name),
             x=tuple(x),
             y=tuple(y),
             low=tuple(low),
             high=tuple(high),
         )
 
+    def _may_meet(self, row: Any, key: Key) -> bool:
+        """Whether a number may be drawn beside the main line's."""
+        main = self.raw(self.final, key)
+        return self.lines.own_protocols or main is None or main.protocol == row.protocol
+
     def all_series(self, points: Iterable[tuple[float, Key]]) -> tuple[Series, ...]:
-        """`series` of every generation."""
+        """`series` of everything; nothing where there are too many to be told apart."""
         every = list(points)
-        found = (self.series(generation, every) for generation in self.generations)
+        found = (self.series(name, every) for name in self.names) if self.lines.is_drawn else ()
         return tuple(series for series in found if series is not None)
 
     def sources(self, keys: Iterable[Key]) -> Sources:
         """n and protocols behind a figure over some keys."""
         every = list(keys)
-        return Sources.of(self.number(generation, key) for key in every for generation in self.generations)
+        return Sources.of(self.number(name, key) for key in every for name in self.names)
+
+
+def _is_behind(cell: str, key: Key) -> bool:
+    """Whether a cell (`frost-3`, `imagenet-v2-top-images`, `val`) is part of what a number is about."""
+    severity = cell.rpartition("-")[2]
+    level = key.level in ("", "mean") or not severity.isdigit() or severity == key.level
+    return level and (key.subset == "all" or key.subset in cell)
 
 
 def state_of(row: Any) -> State:
     """Which side of zero the interval of a difference lies on, in the reader's terms."""
-    if not row.versus:
+    if not row.versus or row.metric in SHARES:
         return ""
     up, down = row.ci_low > 0, row.ci_high < 0
     if not (up or down):
@@ -194,12 +219,12 @@ def better_text(row: Any) -> str:
     return "" if row is None else ("higher is better" if row.higher_is_better else "lower is better")
 
 
-def _hint(row: Any, interval: str, note: int) -> str:
+def _hint(row: Any, interval: str, note: int, lines: Lines) -> str:
     over_seeds = row.run.startswith(AGGREGATE)
     unit = "seeds" if over_seeds else "videos" if row.eval == "imagenet-p" else "images"
     words = [f"n = {row.n:,} {unit}" if row.eval != "cost" else ""]
     if row.versus:
-        words.insert(0, SHORT_VERSUS.get(row.versus, f"vs {clean(row.versus)}"))
+        words.insert(0, lines.against(row.versus))
     if math.isnan(row.value):
         words.append("too little data")
     elif not interval and row.unit != "count" and row.eval != "cost":

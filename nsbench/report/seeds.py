@@ -17,7 +17,7 @@ from nsbench.configfile import differing_keys
 from nsbench.errors import ConfigError
 from nsbench.metrics.intervals import t_interval
 from nsbench.report.records import Records
-from nsbench.report.rows import HEADLINES, NOT_EVALS
+from nsbench.report.rows import HEADLINES, NOT_EVALS, REMARKS
 from nsbench.report.words import AGGREGATE, clean
 from nsbench.results import COLUMNS
 
@@ -102,13 +102,14 @@ def gather(runs: Sequence[Records]) -> Gathered:
 
 def _is_summary(frame: pd.DataFrame) -> pd.Series[bool]:
     """What the page shows of the recipes that are not the main one."""
-    return (frame["subset"] == "all") | ~frame["eval"].isin(["imagenet-c", "imagenet-p", "pseudo-labels"])
+    whole = (frame["subset"] == "all") | ~frame["eval"].isin(["imagenet-c", "imagenet-p", "pseudo-labels"])
+    return whole | frame["metric"].isin(REMARKS)
 
 
 def _is_headline(frame: pd.DataFrame) -> Any:
     """What the page shows of a run that is one seed of several."""
     keys = frame[["eval", "metric", "subset", "level"]].itertuples(index=False, name=None)
-    return np.array([key in HEADLINES for key in keys], dtype=bool)
+    return np.array([key in HEADLINES or key[1] in REMARKS for key in keys], dtype=bool)
 
 
 def aggregate(frame: pd.DataFrame, run: str) -> pd.DataFrame:
@@ -121,7 +122,7 @@ def aggregate(frame: pd.DataFrame, run: str) -> pd.DataFrame:
         ConfigError: seeds of one recipe were measured under different protocols.
     """
     groups: dict[tuple[str, ...], list[Any]] = {}
-    for row in frame.itertuples(index=False):
+    for row in frame[~frame["metric"].isin(REMARKS)].itertuples(index=False):  # each is of one seed's cell
         groups.setdefault(_measure(row), []).append(row)
     rows: list[dict[str, Any]] = []
     for group in groups.values():
@@ -192,7 +193,7 @@ def _last_student(frame: pd.DataFrame) -> int:
 
 
 def _generation_rows(frame: pd.DataFrame, generation: int) -> dict[tuple[str, ...], Any]:
-    measured = frame[~frame["eval"].isin(NOT_EVALS) & (frame["versus"] == "")]
+    measured = frame[~frame["eval"].isin(NOT_EVALS) & (frame["versus"] == "") & ~frame["metric"].isin(REMARKS)]
     one = measured[measured["generation"] == str(generation)]
     return {(str(r.eval), str(r.subset), str(r.level), str(r.metric)): r for r in one.itertuples()}
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
-from nsbench.report.model import Cell, Chart, Panel, RowGroup, Series, Table, TableRow
+from nsbench.report.lines import generation_label
+from nsbench.report.model import Cell, Chart, Panel, RowGroup, Section, Series, Table, TableRow
 from nsbench.report.rows import Key, Rows
-from nsbench.report.words import clean, generation_label
+from nsbench.report.words import clean
 
 MAX_POINTS = 300
 """Points of a training curve; more are averaged in equal groups."""
@@ -71,7 +70,8 @@ def cost_table(costs: Rows) -> Table | None:
     frame = costs.frame
     if frame.empty:
         return None
-    generations = sorted(costs.values("generation"), key=_cost_place)
+    there = set(costs.values("line"))
+    names = [name for name in costs.names if name in there and name != "all"] + (["all"] if "all" in there else [])
     stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 3)
     groups = []
     for metric, title in (
@@ -81,10 +81,10 @@ def cost_table(costs: Rows) -> Table | None:
     ):
         lines = []
         for stage in stages:
-            numbers = [costs.number(g, Key("cost", metric, stage)) for g in generations]
+            numbers = [costs.number(name, Key("cost", metric, stage)) for name in names]
             if any(numbers):
                 unit = next(number.unit for number in numbers if number)
-                lines.append(TableRow(head=_stage(stage), unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
+                lines.append(TableRow(head=clean(stage), unit=unit, cells=tuple(Cell(main=n) for n in numbers)))
         if lines:
             groups.append(RowGroup(title=title, rows=tuple(lines)))
     if not groups:
@@ -93,15 +93,13 @@ def cost_table(costs: Rows) -> Table | None:
         id="costs-table",
         caption="What it cost. From costs.csv: another run gives other numbers.",
         corner="Stage",
-        columns=tuple("whole run" if g == "all" else generation_label(g) for g in generations),
+        columns=tuple(costs.lines.label(name) for name in names),
         groups=tuple(groups),
         sortable=False,
     )
 
 
-def _stage(name: str) -> str:
-    return clean(name)
-
-
-def _cost_place(generation: str) -> Any:
-    return (not generation.isdigit(), int(generation) if generation.isdigit() else 0, generation == "all")
+def cost_section(costs: Rows) -> Section | None:
+    """The same where nothing was trained."""
+    table = cost_table(costs)
+    return Section(id="costs", nav="Costs", title="What it cost", blocks=(table,)) if table else None

@@ -2,62 +2,95 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
+
 import pandas as pd
 
-from nsbench.report.adversarial import fgsm_section, hard_section
+from nsbench.report.adversarial import fgsm_section
 from nsbench.report.changes import change_section
-from nsbench.report.headlines import generation_section, make_cards, make_verdict
+from nsbench.report.flags import flag_section
+from nsbench.report.generations import OVERVIEW, generation_section
+from nsbench.report.headlines import make_cards, make_verdict
+from nsbench.report.lines import measured_models, model_lines
 from nsbench.report.model import Section, View
+from nsbench.report.models import model_section, models_cards, models_verdict
+from nsbench.report.natural import clean_section, hard_section, other_section
+from nsbench.report.perturbations import perturbation_section
 from nsbench.report.pictures import picture_section
+from nsbench.report.protocols import Protocols
 from nsbench.report.provenance import reproduction_section
 from nsbench.report.records import Records
-from nsbench.report.robustness import corruption_section, perturbation_section
-from nsbench.report.rows import Protocols, Rows
+from nsbench.report.robustness import corruption_section
+from nsbench.report.rows import Rows
 from nsbench.report.selftraining import health_section
-from nsbench.report.words import clean, plural
+from nsbench.report.suites import headline_keys
+from nsbench.report.training import cost_section
+from nsbench.report.words import IMAGENET, RELEASED, clean, plural
 
 INTERVALS_OVER_IMAGES = "95 % intervals over images"
 INTERVALS_OVER_SEEDS = "95 % t intervals over seeds"
 
+MAX_IN_TITLE = 3
+"""Models that a page's title names."""
 
-def is_imagenet(records: Records) -> bool:
-    """Whether the data are ImageNet's own, so that its names may be used."""
+_WNID = re.compile(r"n\d{8}")
+
+
+def imagenet_evals(records: Records) -> Collection[str]:
+    """The evals that may carry ImageNet's names: those whose images are its own."""
+    if records.is_models:
+        classes = records.run.get("classes") or ()
+        foreign = records.run.get("held_out") is False or not all(_WNID.fullmatch(str(name)) for name in classes)
+        return RELEASED if foreign else IMAGENET
     dataset = records.text("dataset").lower()
-    return dataset.startswith(("imagenet", "ilsvrc")) and not records.run.get("embedded", False)
+    own = dataset.startswith(("imagenet", "ilsvrc")) and not records.run.get("embedded", False)
+    return IMAGENET if own else ()
 
 
 def data_words(records: Records) -> str:
     """What the numbers were measured on."""
-    title = clean(records.text("dataset_title") or records.text("dataset") or "an unnamed data set")
+    title = clean(records.text("dataset_title") or records.text("dataset"))
+    if not title:
+        return "these test sets" if records.is_models else "the test images of an unnamed data set"
     return title if title.lower().endswith(("test set", "val", "validation")) else f"the {title} test images"
 
 
-def evidence_sections(rows: Rows, imagenet: bool) -> list[Section | None]:
-    """The sections that one run and several runs share, in page order."""
+def evidence_sections(rows: Rows, imagenet: Collection[str]) -> list[Section | None]:
+    """The sections that all pages share, in page order, after the table of what stands side by side."""
+    but = OVERVIEW if rows.lines.noun == "generation" else ()
     return [
-        generation_section(rows, imagenet),
         change_section(rows, imagenet),
+        clean_section(rows, imagenet, but),
         corruption_section(rows, imagenet),
+        corruption_section(rows, imagenet, "imagenet-c-bar"),
         perturbation_section(rows, imagenet),
         fgsm_section(rows, imagenet),
         hard_section(rows, imagenet),
+        other_section(rows, imagenet),
     ]
 
 
 def build_view(records: Records) -> View:
-    """The page of one run."""
+    """The page of one run, of whichever kind."""
+    return _models_view(records) if records.is_models else _training_view(records)
+
+
+def _training_view(records: Records) -> View:
     protocols = Protocols()
     rows, costs = Rows(records.results, protocols), Rows(records.costs, protocols, table="costs")
-    imagenet = is_imagenet(records)
+    imagenet = imagenet_evals(records)
     verdict = make_verdict(rows, imagenet, data_words(records), num_seeds=1)
     cards = make_cards(rows, imagenet)
     sections = [
+        generation_section(rows, imagenet),
         *evidence_sections(rows, imagenet),
         health_section(rows, costs, records.curves),
         picture_section(records.samples, records.samples_folder),
         reproduction_section([records]),
     ]
     note_all(rows)
+    seed = f"seed {clean(records.text('seed', '?'))}"
     return View(
         title=clean(records.text("name", "unnamed run")),
         eyebrow=_eyebrow(records),
@@ -68,10 +101,54 @@ def build_view(records: Records) -> View:
         sections=tuple(section for section in sections if section),
         protocols=protocols.listed(),
         num_students=num_students(rows.frame),
-        interval_note=f"{INTERVALS_OVER_IMAGES}, seed {clean(records.text('seed', '?'))}",
-        seed_note=f"seed {clean(records.text('seed', '?'))}",
-        footer=_footer(records),
+        interval_note=f"{INTERVALS_OVER_IMAGES}, {seed}",
+        seed_note=seed,
+        footer=footer(records),
+        flags=flag_section([(records, rows)]),
     )
+
+
+def _models_view(records: Records) -> View:
+    protocols = Protocols()
+    lines = model_lines(measured_models(records.results, records.run))
+    rows = Rows(records.results, protocols, lines=lines)
+    costs = Rows(records.costs, protocols, table="costs", lines=lines)
+    imagenet, keys = imagenet_evals(records), headline_keys(records.results)
+    verdict = models_verdict(rows, keys, imagenet, data_words(records))
+    cards = models_cards(rows, keys, imagenet)
+    sections = [
+        model_section(rows, keys, imagenet),
+        *evidence_sections(rows, imagenet),
+        cost_section(costs),
+        picture_section(records.samples, records.samples_folder),
+        reproduction_section([records]),
+    ]
+    note_all(rows)
+    paired = "; differences are paired image by image." if len(lines.names) > 1 else "."
+    return View(
+        title=models_title([lines.label(name) for name in lines.names]),
+        eyebrow=_eyebrow(records),
+        badges=(*status_badges([records]), ("plain", plural(len(lines.names), "model"))),
+        verdict=verdict,
+        cards=cards,
+        cards_note=f"{INTERVALS_OVER_IMAGES}{paired}",
+        sections=tuple(section for section in sections if section),
+        protocols=protocols.listed(),
+        num_students=0,
+        interval_note=INTERVALS_OVER_IMAGES,
+        seed_note="",
+        footer=footer(records),
+        flags=flag_section([(records, rows)]),
+    )
+
+
+def models_title(labels: list[str]) -> str:
+    """The models by name, or how many there are."""
+    if not labels:
+        return "no models"
+    if len(labels) > MAX_IN_TITLE:
+        return plural(len(labels), "model")
+    return " and ".join(filter(None, (", ".join(labels[:-1]), labels[-1])))
 
 
 def note_all(rows: Rows) -> None:
@@ -86,16 +163,18 @@ def num_students(frame: pd.DataFrame) -> int:
 
 
 def _eyebrow(records: Records) -> tuple[str, ...]:
-    words = [clean(records.text("dataset_title") or records.text("dataset") or "unnamed data set")]
+    unnamed = "robustness of models" if records.is_models else "unnamed data set"
+    words = [clean(records.text("dataset_title") or records.text("dataset") or unnamed)]
     words += [f"{key} {clean(records.text(key))}" for key in ("recipe", "preset") if records.text(key)]
     return tuple(words)
 
 
 def status_badges(runs: list[Records]) -> list[tuple[str, str]]:
     """Complete, partial or unknown; and whether the data are the embedded ones."""
+    word = "not finished" if runs[0].is_models else "partial"
     partial = [records for records in runs if records.text("status") != "complete"]
     badges = (
-        [("warn", "partial" if len(runs) == 1 else f"{plural(len(partial), 'run')} partial")]
+        [("warn", word if len(runs) == 1 else f"{plural(len(partial), 'run')} {word}")]
         if partial
         else [("good", "complete")]
     )
@@ -103,23 +182,25 @@ def status_badges(runs: list[Records]) -> list[tuple[str, str]]:
         badges.append(("plain", "embedded data"))
     if runs[0].run.get("held_out") is not None:
         held = all(records.run.get("held_out") for records in runs)
-        badges.append(
-            ("plain", "held-out test set") if held else ("warn", "not held out: seen while choosing the recipe")
-        )
+        seen = "not held out" if runs[0].is_models else "not held out: seen while choosing the recipe"
+        badges.append(("plain", "held-out test set") if held else ("warn", seen))
+    badges += [
+        ("warn", f"partial: {clean(words)}") for words in dict.fromkeys(r.text("partial") for r in runs) if words
+    ]
     return badges
 
 
 def _badges(records: Records, rows: Rows) -> list[tuple[str, str]]:
     badges = status_badges([records])
     planned = records.run.get("generations")
-    if isinstance(planned, int) and rows.students and int(rows.final) < planned:
+    if isinstance(planned, int) and rows.final.isdigit() and int(rows.final) < planned:
         badges.append(("warn", f"{rows.final} of {plural(planned, 'student')} measured"))
-    if "control" not in rows.generations:
+    if "control" not in rows.names:
         badges.append(("warn", "no control"))
     return badges
 
 
-def _footer(records: Records) -> str:
+def footer(records: Records) -> str:
     versions = records.run.get("versions")
     version = versions.get("nsbench", "") if isinstance(versions, dict) else ""
     return f"nsbench {clean(version)}".strip()

@@ -1,11 +1,11 @@
-"""Words and number formats: how evals, metrics, subsets and generations are called on the page."""
+"""Words and number formats: how evals, metrics, subsets and levels are called on the page."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
@@ -26,23 +26,39 @@ class MetricWords:
 METRICS = {
     "top1": MetricWords("top-1 accuracy"),
     "top5": MetricWords("top-5 accuracy"),
-    "real_top1": MetricWords("ReaL top-1 accuracy"),
+    "ReaL": MetricWords("ReaL top-1 accuracy"),
     "ECE": MetricWords("calibration error (ECE)"),
+    "ECE_debiased": MetricWords("calibration error (ECE), debiased"),
     "RMS": MetricWords("RMS calibration error"),
+    "RMS_reference": MetricWords("RMS calibration error, as in the reference code"),
     "NLL": MetricWords("negative log-likelihood", 3),
     "Brier": MetricWords("Brier score", 3, percent=False),
+    "worst_tenth_top1": MetricWords("top-1 of the worst tenth of the classes"),
+    "negative_flips": MetricWords("negative flips"),
     "AURRA": MetricWords("AURRA"),
+    "top1_all_classes": MetricWords("top-1 among all classes"),
+    "AUPR": MetricWords("AUPR"),
     "error": MetricWords("error"),
+    "clean_error": MetricWords("clean error"),
+    "error_19": MetricWords("error, mean of 19 corruptions"),
+    "error_where_both_right_when_clean": MetricWords("error where both are right when clean"),
     "CE": MetricWords("corruption error (CE)"),
     "mCE": MetricWords("mCE"),
+    "relative_CE": MetricWords("relative CE"),
     "relative_mCE": MetricWords("relative mCE"),
     "flip_probability": MetricWords("flip probability", 2),
     "FR": MetricWords("flip rate (FR)"),
     "mFR": MetricWords("mFR"),
     "T5D": MetricWords("top-5 distance (T5D)", 2),
+    "T5D_relative": MetricWords("top-5 distance, % of the baseline's"),
+    "mT5D": MetricWords("mT5D"),
+    "top1_all_frames": MetricWords("top-1 over all frames"),
     "random_sign_top1": MetricWords("top-1 under random signs"),
+    "attack_success": MetricWords("attack success"),
     "zero_gradient_images": MetricWords("images with zero gradient"),
     "zero_gradient_pixels": MetricWords("pixels with zero gradient"),
+    "warnings": MetricWords("warnings", 0),
+    "unreadable_images": MetricWords("unreadable images", 0),
     "images": MetricWords("images", 0),
     "kept": MetricWords("kept"),
     "accuracy": MetricWords("accuracy"),
@@ -63,19 +79,28 @@ METRICS = {
 _EVALS = {
     "imagenet": ("Clean test images", "ImageNet validation"),
     "imagenet-a": ("Hard images, filtered as ImageNet-A was", "ImageNet-A"),
-    "imagenet-c": ("Corrupted images, ImageNet-C's protocol", "ImageNet-C"),
-    "imagenet-p": ("Perturbation sequences, ImageNet-P's protocol", "ImageNet-P"),
-    "fgsm": ("FGSM attack", "FGSM attack"),
-    "attacks": ("Stronger attacks", "Stronger attacks"),
     "imagenet-r": ("Renditions", "ImageNet-R"),
     "imagenet-v2": ("A second test set", "ImageNet-V2"),
     "imagenet-sketch": ("Sketches", "ImageNet-Sketch"),
-    "imagenet-o": ("Unknown classes", "ImageNet-O"),
     "objectnet": ("ObjectNet", "ObjectNet"),
+    "imagenet-o": ("Unknown classes", "ImageNet-O"),
+    "imagenet-c": ("Corrupted images, ImageNet-C's protocol", "ImageNet-C"),
+    "imagenet-c-bar": ("Corruptions unlike ImageNet-C's", "ImageNet-C-bar"),
+    "imagenet-p": ("Perturbation sequences, ImageNet-P's protocol", "ImageNet-P"),
+    "fgsm": ("FGSM attack", "FGSM attack"),
+    "attacks": ("Stronger attacks", "Stronger attacks"),
     "pseudo-labels": ("Pseudo-labels", "Pseudo-labels"),
     "cost": ("Costs", "Costs"),
 }
+"""Eval to (name for any data, name for ImageNet's own)."""
+
 EVAL_ORDER = tuple(_EVALS)
+
+IMAGENET = frozenset(_EVALS)
+"""Evals that carry ImageNet's names where the test images are ImageNet's own."""
+
+RELEASED = IMAGENET - {"imagenet", "imagenet-c", "imagenet-p", "fgsm", "attacks"}
+"""Evals that carry them whatever the clean images are: their images are those that were released."""
 
 _SHORT = {
     "imagenet": ("Clean", "ImageNet"),
@@ -86,24 +111,34 @@ _SHORT = {
     "attacks": ("Attacks", "Attacks"),
 }
 
-VERSUS = {"gen0": "generation 0", "previous": "the generation before", "control": "the control"}
-SHORT_VERSUS = {"gen0": "vs gen 0", "previous": "vs previous", "control": "vs control"}
-
 
 def clean(text: object, limit: int = 160) -> str:
     """Text from outside on one line: no control characters, no overlong names. Escaping is the template's."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\s]+", " ", str(text)).strip()
+    flat = re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\s]+", " ", str(text)).strip()
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
-def eval_title(name: str, imagenet: bool) -> str:
-    """Title of an eval; only ImageNet's own data is called ImageNet."""
-    return _EVALS[name][imagenet] if name in _EVALS else clean(name)
+def visible(text: str) -> str:
+    """Text of several lines in which what would not be seen, or would turn the text around, is spelt out."""
+    hidden = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
+    return re.sub(hidden, lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
-def eval_short(name: str, imagenet: bool) -> str:
+def shortened(text: object, limit: int) -> str:
+    """`clean` text without its middle, where what tells names apart seldom stands."""
+    flat = clean(text, 100_000)
+    keep = limit - 1
+    return flat if len(flat) <= limit else f"{flat[: keep - keep // 2]}…{flat[-(keep // 2) :]}"
+
+
+def eval_title(name: str, imagenet: Collection[str]) -> str:
+    """Title of an eval; only the evals in `imagenet` show ImageNet's own data and are called so."""
+    return _EVALS[name][name in imagenet] if name in _EVALS else clean(name)
+
+
+def eval_short(name: str, imagenet: Collection[str]) -> str:
     """One or two words."""
-    return _SHORT[name][imagenet] if name in _SHORT else eval_title(name, imagenet)
+    return _SHORT[name][name in imagenet] if name in _SHORT else eval_title(name, imagenet)
 
 
 def eval_rank(name: str) -> int:
@@ -111,23 +146,26 @@ def eval_rank(name: str) -> int:
     return EVAL_ORDER.index(name) if name in EVAL_ORDER else len(EVAL_ORDER)
 
 
+def metric_base(metric: str) -> str:
+    """`mCE` of `mCE, AlexNet table, device-jpeg85`: what follows the comma says what it is relative to."""
+    return metric.partition(",")[0]
+
+
 def metric_words(metric: str) -> MetricWords:
-    return METRICS.get(metric, MetricWords(clean(metric)))
+    base, comma, suffix = metric.partition(",")
+    words = METRICS.get(base, MetricWords(clean(base)))
+    return dataclasses.replace(words, label=words.label + clean(comma + suffix)) if comma else words
 
 
 def subset_label(subset: str) -> str:
     return clean(subset.removeprefix("class:").replace("_", " "))
 
 
-def generation_label(generation: str) -> str:
-    return f"gen {generation}" if generation.isdigit() else clean(generation)
-
-
 def level_label(eval_name: str, level: str) -> str:
     """`severity 3`, `ε = 8/255`, or the level itself."""
     if level in ("", "mean"):
         return {"": "", "mean": "mean"}[level]
-    if eval_name == "imagenet-c":
+    if eval_name in ("imagenet-c", "imagenet-c-bar"):
         return f"severity {clean(level)}"
     if eval_name in ("fgsm", "attacks"):
         return f"ε = {clean(level)}/255"

@@ -8,7 +8,7 @@ import pytest
 
 from nsbench.report.page import write_comparison, write_report
 from nsbench.runfolder import RunFolder
-from tests.report.synthetic import Synthetic, write_run
+from tests.report.synthetic import Synthetic, SyntheticModels, write_models, write_run
 
 COMPARED = tuple(
     Synthetic(
@@ -18,6 +18,16 @@ COMPARED = tuple(
     for recipe, gain in (("no-noise", 0.3), ("noisy-student", 1.0))
     for seed in (0, 1, 2)
 )  # fmt: skip
+
+ODD_MODELS = SyntheticModels(
+    warned=(("alexnet", "imagenet-c", "fog-4"), ("alexnet", "imagenet-c", "snow-5"), ("vit_small", "imagenet", "val")),
+    lacking=(("vit_small", "imagenet-c", "frost-3"),),
+    skipped=(("imagenet-p", "no folder imagenet-p in /data"),),
+    notes=("weights IMAGENET1K_V2, torchvision's default",),
+    partial="at most 60 images of a set",
+    held_out=False,
+    status="partial",
+)
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +43,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("several")
     write_comparison([write_run(root / run.name, run) for run in COMPARED], root / "out")
     return root / "out"
+
+
+@pytest.fixture(scope="session")
+def models_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """Three models on every suite, with everything that there is to check first."""
+    folder = write_models(tmp_path_factory.mktemp("models") / "run", ODD_MODELS)
+    write_report(folder)
+    return folder

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nsbench.report.palette import BASE
 from nsbench.runfolder import RunFolder
 
 FLAGS = (
@@ -73,3 +74,42 @@ def test_the_policy_lets_only_the_pages_own_script_run(one_run: RunFolder, tmp_p
     dom = chromium("--dump-dom", page.as_uri(), home=tmp_path).stdout
     assert "Switch between light and dark" in dom
     assert "<title>taken" not in dom
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_models_are_drawn_in_colours_of_their_own(models_run: RunFolder, tmp_path: Path, theme: str) -> None:
+    page, shot = tmp_path / "page.html", tmp_path / "shot.png"
+    text = models_run.report.read_text(encoding="utf-8")
+    page.write_text(text.replace('<html lang="en">', f'<html lang="en" data-theme="{theme}">'), encoding="utf-8")
+    done = chromium(f"--screenshot={shot}", "--window-size=1200,2600", page.as_uri(), home=tmp_path)
+    assert shot.is_file(), done.stderr[-500:]
+    pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
+    for k in range(3):
+        colour = BASE[f"model-{k}"][theme == "dark"]
+        wanted = np.array([int(colour[start : start + 2], 16) for start in (1, 3, 5)])
+        assert (np.abs(pixels - wanted).sum(axis=2) < 12).sum() > 40, colour
+
+
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_page_of_models_fits_and_sorts(models_run: RunFolder, tmp_path: Path, width: int) -> None:
+    page = tmp_path / "page.html"
+    probe = """<script>addEventListener("load", () => {
+        const html = document.documentElement;
+        html.dataset.overflow = html.scrollWidth - html.clientWidth;
+        html.dataset.first = document.querySelector("main > section").id;
+        document.querySelector("#models-table th:nth-child(2) button").click();
+        const cells = [...document.querySelectorAll("#models-table tbody td:nth-child(2)")];
+        const values = cells.map((cell) => Number(cell.dataset.sort));
+        html.dataset.ascending = values.length === 3 && values[0] < values[1] && values[1] < values[2];
+        const drawn = [...document.querySelectorAll("figure svg text")].filter((t) => t.getBBox().width > 0);
+        html.dataset.drawn = drawn.length;
+    });</script></body>"""
+    text = models_run.report.read_text(encoding="utf-8")
+    start, end = text.index("<meta http-equiv"), text.index("<title>")
+    page.write_text((text[:start] + text[end:]).replace("</body>", probe), encoding="utf-8")
+    done = chromium("--dump-dom", f"--window-size={width},900", page.as_uri(), home=tmp_path)
+    head = done.stdout[: done.stdout.index("<head>")]
+    assert 'data-overflow="0"' in head, head
+    assert 'data-first="check"' in head
+    assert 'data-ascending="true"' in head, head
+    assert 'data-drawn="0"' not in head

@@ -124,8 +124,8 @@ def test_the_page_has_every_section_in_order(one_run: RunFolder) -> None:
     page = page_of(one_run)
     sections = [element.attributes["id"] for element in page.find("section") if "id" in element.attributes]
     assert sections == [
-        "verdict", "generations", "changes", "imagenet-c", "imagenet-p", "fgsm", "imagenet-a", "self-training",
-        "pictures", "reproduce", "downloads",
+        "verdict", "generations", "changes", "imagenet", "imagenet-c", "imagenet-p", "fgsm", "imagenet-a",
+        "self-training", "pictures", "reproduce", "downloads",
     ]  # fmt: skip
     assert page.text.index('id="worse-first"') < page.text.index('id="better-first"')
 
