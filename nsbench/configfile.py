@@ -13,11 +13,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from nsbench.config import Config
+from nsbench.config import Config, EvaluationConfig
 from nsbench.errors import ConfigError
 
 
@@ -30,17 +30,44 @@ EXECUTION_ONLY = ("device", "workers", "data.cache_dir", "train.checkpoint_secon
 """Keys that may differ when a run folder is continued."""
 
 
+AnyConfig = TypeVar("AnyConfig", Config, EvaluationConfig)
+
+
+@typing.overload
 def load_config(
     source: str | Path | None = None,
     *,
     ablation: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     assignments: Iterable[str] = (),
-) -> Config:
+) -> Config: ...
+
+
+@typing.overload
+def load_config(
+    source: str | Path | None = None,
+    *,
+    kind: type[AnyConfig],
+    ablation: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> AnyConfig: ...
+
+
+def load_config(
+    source: str | Path | None = None,
+    *,
+    kind: Any = Config,
+    ablation: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    assignments: Iterable[str] = (),
+) -> Any:
     """Resolve a configuration: defaults < TOML (with `extends`) < ablation < flags < `--set`.
 
     Args:
-        source: name of a preset, path of a TOML file, or a run folder; None is the embedded default.
+        source: name of a preset, path of a TOML file, or a run folder; None is the embedded default, or for
+            `EvaluationConfig` nothing but the defaults.
+        kind: `Config` of a training run, or `EvaluationConfig`.
         ablation: name of a table under `[ablations]` of the TOML.
         overrides: dotted keys with values, from flags.
         assignments: `section.key=value` texts; the value is TOML, or else plain text.
@@ -48,7 +75,8 @@ def load_config(
     Raises:
         ConfigError: unknown preset, key or ablation, or a value out of range; the nearest name is suggested.
     """
-    values = _read_toml("mnist5k" if source is None else str(source))
+    named = "mnist5k" if source is None and kind is Config else source
+    values = {} if named is None else _read_toml(str(named))
     ablations = values.pop("ablations", {})
     if ablation is not None:
         _require(isinstance(ablations, Mapping), f"[ablations] must be a section, not {ablations!r}")
@@ -65,8 +93,7 @@ def load_config(
         key, equals, text = assignment.partition("=")
         _require(bool(equals), f"--set {assignment!r} is not of the form section.key=value")
         _assign(values, key.strip(), _toml_value(text.strip()))
-    config: Config = _build(Config, values, "")
-    return config
+    return _build(kind, values, "")
 
 
 def presets() -> list[str]:
@@ -75,12 +102,12 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def to_toml(config: Config) -> str:
+def to_toml(config: Config | EvaluationConfig) -> str:
     """The configuration as TOML that `load_config` reads back to an equal one."""
     return tomli_w.dumps(to_dict(config))
 
 
-def to_dict(config: Config) -> dict[str, Any]:
+def to_dict(config: Config | EvaluationConfig) -> dict[str, Any]:
     """Plain nested dictionary of the configuration, with lists for tuples."""
     plain: dict[str, Any] = _plain(dataclasses.asdict(config))
     return plain

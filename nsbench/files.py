@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,46 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:  # zipfile, zlib, NumPy and the file system each raise their own
-        raise DataError(f"{path} cannot be read ({error}); delete it and run again") from None
+        raise _unreadable_npz(path, error) from None
+
+
+class NpzArrays(Mapping[str, npt.NDArray[Any]]):
+    """The arrays of an `.npz` file, each read when it is asked for: a run has hundreds of files and needs few arrays.
+
+    Raises:
+        DataError: as `read_npz`, when an array is asked for.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                array: npt.NDArray[Any] = archive[name]
+                return array
+        except Exception as error:
+            raise _unreadable_npz(self.path, error) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @functools.cached_property
+    def _names(self) -> tuple[str, ...]:
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                return tuple(archive.files)
+        except Exception as error:
+            raise _unreadable_npz(self.path, error) from None
+
+
+def _unreadable_npz(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read ({error}); delete it and run again")
 
 
 def fingerprint(*parts: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,9 @@ def pad(array: npt.NDArray[T], length: int) -> npt.NDArray[T]:
 Prepare = Callable[[Tensor, slice], Tensor]
 """Turns images uint8 [n, 3, H, W] on the device, and the rows that they are, into those that the model is shown."""
 
+Amp = Literal["off", "bf16"]
+"""`bf16`: forward passes under autocast to bfloat16; faster, and its numbers are of another arithmetic."""
+
 
 def predict(
     model: nn.Module,
@@ -50,8 +53,6 @@ def predict(
     *,
     batch_size: int,
     device: Device,
-    prepare: Prepare | None = None,
-    input_px: int | None = None,
 ) -> npt.NDArray[np.float32]:
     """Log-probabilities of a model in eval mode, without gradients, in fp32 with TF32 and autocast off.
 
@@ -60,8 +61,6 @@ def predict(
         pixels: uint8 [N, H, W, 3]; a tensor may lie on the device already.
         batch_size: images of every forward pass; the last batch is filled up with black images that are cut off.
         device: where the model is.
-        prepare: what happens to the images of a batch first, such as a corruption.
-        input_px: side that the images are resized to (bicubic, antialiased); None leaves them as they are.
 
     Returns:
         float32 [N, C], natural logarithms.
@@ -72,19 +71,46 @@ def predict(
     parts = []
     with evaluating(model, device), torch.inference_mode():
         for rows in batches(len(pixels), batch_size):
-            part = torch.as_tensor(pixels[rows]).to(device).permute(0, 3, 1, 2)
-            shown = prepare(part, rows) if prepare is not None and len(part) else part
-            missing = batch_size - len(shown)
-            logits = model(_model_input(F.pad(shown, (0, 0, 0, 0, 0, 0, 0, missing)), input_px)).float()
-            parts.append(F.log_softmax(logits, dim=-1)[: len(shown)].cpu())
+            shown = torch.as_tensor(pixels[rows]).to(device).permute(0, 3, 1, 2)
+            parts.append(log_probabilities(model, shown, batch_size).cpu())
     log_probs = torch.cat(parts)
     require_finite(log_probs)
     array: npt.NDArray[np.float32] = log_probs.numpy()
     return array
 
 
-def _model_input(images: Tensor, input_px: int | None) -> Tensor:
-    batch = images.contiguous(memory_format=torch.channels_last).float().div_(255)
+def log_probabilities(
+    model: nn.Module,
+    shown: Tensor,
+    batch_size: int,
+    *,
+    input_px: int | None = None,
+    amp: Amp = "off",
+    channels_last: bool = True,
+) -> Tensor:
+    """Log-probabilities of one batch, inside `evaluating`: one forward pass of `batch_size` images, filled up.
+
+    Args:
+        model: takes float32 [B, 3, H, W] in [0, 1], gives logits [B, C].
+        shown: uint8 [n, 3, H, W] on the model's device, n at most `batch_size`.
+        batch_size: images of the forward pass.
+        input_px: side that the images are resized to (bicubic, antialiased); None leaves them as they are.
+        amp: arithmetic of the forward pass; the softmax is fp32.
+        channels_last: memory layout of the images.
+
+    Returns:
+        float32 [n, C] on the device; not checked for values that are not finite.
+    """
+    missing = batch_size - len(shown)
+    filled = F.pad(shown, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else shown
+    batch = _model_input(filled, input_px, torch.channels_last if channels_last else torch.contiguous_format)
+    with torch.autocast(shown.device.type, torch.bfloat16, enabled=amp == "bf16"):
+        logits = model(batch)
+    return F.log_softmax(logits.float(), dim=-1)[: len(shown)]
+
+
+def _model_input(images: Tensor, input_px: int | None, layout: torch.memory_format) -> Tensor:
+    batch = images.contiguous(memory_format=layout).float().div_(255)
     if input_px is None or tuple(batch.shape[-2:]) == (input_px, input_px):
         return batch
     size = (input_px, input_px)

@@ -8,21 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from nsbench.config import Config
-from nsbench.errors import ConfigError, DataError
-from nsbench.evals import EVALS, EvalContext
-from nsbench.files import file_fingerprint, fingerprint, read_json, read_npz, write_json, write_npz
+from nsbench.errors import ConfigError
+from nsbench.evals import EvalContext
+from nsbench.files import file_fingerprint, read_json, write_json
+from nsbench.measuring import measure as measure_cells
+from nsbench.measuring import plan, refuse_failures
 from nsbench.runfolder import RunFolder
-from nsbench.runrecord import data_fingerprints, finish, is_finished, peak_memory, refuse_other_config, start
+from nsbench.runrecord import cache_folder, finish, is_finished, peak_memory, refuse_other_config, start
 from nsbench.tables import check_evals, write_tables
 from nsbench.track import Progress
-
-if TYPE_CHECKING:
-    from nsbench.engine.generations import Engine
 
 
 def train_and_eval(
@@ -40,7 +36,7 @@ def train_and_eval(
     Raises:
         ConfigError: the folder belongs to another configuration, or is in use; nothing is overwritten.
     """
-    check_evals(config)
+    check_evals(config.eval)
     refuse_other_config(config, folder)
     if is_finished(folder, measure):
         return False
@@ -95,10 +91,12 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
             device=device,
             config=config.eval,
             sets=task.evaluation,
-            cache=cache_folder(config, folder),
+            cache=cache_folder(config.data.cache_dir, folder),
+            progress=progress,
         )
         if measure:
-            evaluate(name, context, engine)
+            planned = plan(config.eval, task.evaluation)
+            refuse_failures([measure_cells(folder, name, file_fingerprint(folder.weights(name)), context, planned)])
     before = read_json(folder.total)["seconds"] if folder.total.is_file() else 0.0
     write_json(folder.total, {"seconds": before + time.time() - began, "peak_memory_bytes": peak_memory()})
     if measure:
@@ -111,35 +109,3 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
         write_report(folder)
     else:
         finish(folder, measure)
-
-
-def evaluate(name: str, context: EvalContext, engine: Engine) -> None:
-    """Answer every cell of every eval with one generation; a cell whose record fits is left alone."""
-    config, folder, sets = engine.config.eval, engine.folder, engine.task.evaluation
-    weights = file_fingerprint(folder.weights(name))
-    cells = [(EVALS[eval_name], cell) for eval_name in config.evals for cell in EVALS[eval_name].cells(config, sets)]
-    with engine.progress.counter(f"evaluate {name}", len(cells), unit="cell") as counter:
-        for evaluation, cell in cells:
-            path = folder.cell(name, evaluation.name, cell)
-            made_by = fingerprint(weights, evaluation.protocol(config, sets), data_fingerprints(engine.task))
-            if not _fits(path, made_by):
-                began = time.monotonic()
-                arrays = evaluation.predict(context, cell)
-                seconds = np.array(time.monotonic() - began)
-                write_npz(path, {**arrays, "made_by": np.array(made_by), "seconds": seconds})
-            counter.advance(cell=f"{evaluation.name}/{cell}")
-    engine.progress.line(f"generation {name}: {len(cells)} cells measured")
-
-
-def cache_folder(config: Config, folder: RunFolder) -> Path:
-    """Where corrupted images are kept: beside the run folders, shared by all of them."""
-    return Path(config.data.cache_dir) if config.data.cache_dir else folder.root.parent / ".cache"
-
-
-def _fits(path: Path, made_by: str) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        return str(read_npz(path)["made_by"]) == made_by
-    except (DataError, KeyError):
-        return False

@@ -17,7 +17,7 @@ from nsbench.files import write_text
 SCHEMA_VERSION = 1
 """Changes when a column changes its name or meaning."""
 
-Versus = Literal["", "gen0", "previous", "control"]
+Versus = Literal["", "gen0", "previous", "control", "first"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Row:
     seed: str = ""
     """Seed of the run, as text; empty for a row over several runs."""
     generation: str
-    """`0`, `1`, ... or `control`."""
+    """`0`, `1`, ... or `control`; empty for a model that is no generation of a run."""
     model: str = ""
-    """Label of the architecture."""
+    """Label of the architecture; the model's name where it is no generation of a run."""
     eval: str
     """Name of the evaluation: imagenet, imagenet-a, imagenet-c, imagenet-p, fgsm, attacks, pseudo-labels, ..."""
     subset: str = "all"
@@ -45,7 +45,7 @@ class Row:
     metric: str
     """top1, top5, error, CE, mCE, flip_probability, FR, mFR, T5D, ECE, NLL, Brier, RMS, AURRA, ..."""
     versus: Versus = ""
-    """Empty, or what the number is a paired difference against."""
+    """Empty, or what the number is a paired difference against; `first` is the first of several models."""
     value: float
     ci_low: float = math.nan
     ci_high: float = math.nan
@@ -64,7 +64,7 @@ COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Row)
 
 _FLOATS = ("value", "ci_low", "ci_high", "p_value")
 _TRUTH = {"True": True, "False": False}
-_KEY = ("run", "seed", "generation", "eval", "subset", "level", "metric", "versus")
+_KEY = ("run", "seed", "generation", "model", "eval", "subset", "level", "metric", "versus")
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -13,13 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from nsbench.errors import ConfigError, DataError
-from nsbench.files import read_json, write_json
+from nsbench.files import fingerprint, read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of `run.json` and of the folder's layout."""
+
+SELF_TRAINING, MODELS = "self-training", "models"
+"""What a run folder holds (`kind` in `run.json`): the generations of one run, or any models side by side."""
 
 _HELD: set[Path] = set()
 """Locks of this process: the kernel's record locks tell processes apart, not parts of one."""
+
+
+def is_generation(name: str) -> bool:
+    """Whether a model is one of a self-training run: `0`, `1`, ... or `control`."""
+    return name == "control" or (name.isascii() and name.isdigit())
+
+
+def plain_name(name: str) -> str:
+    """A name as one plain file name, whatever it holds; different names stay different."""
+    plain = re.sub(r"[^A-Za-z0-9._=+-]+", "_", name).strip(".")[:100]
+    return plain if plain and plain == name else f"{plain or 'unnamed'}-{fingerprint(name)[:8]}"
 
 
 class RunFolder:
@@ -86,9 +101,13 @@ class RunFolder:
         Raises:
             DataError: a record names a generation that is neither, and so perhaps a path elsewhere.
         """
-        if name != "control" and not (name.isascii() and name.isdigit()):
+        if not is_generation(name):
             raise DataError(f"{self.root} names a generation {name!r}; it must be a number or 'control'")
         return self.root / (name if name == "control" else f"gen{name}")
+
+    def model(self, key: str) -> Path:
+        """Folder of a model that is no generation; its name, whatever it holds, becomes one plain file name."""
+        return self.root / "models" / plain_name(key)
 
     def weights(self, name: str) -> Path:
         return self.generation(name) / "model.safetensors"
@@ -105,7 +124,7 @@ class RunFolder:
         return self.generation(name) / "labels"
 
     def cell(self, name: str, eval_name: str, cell: str) -> Path:
-        """Predictions of one generation on one cell.
+        """Predictions of one generation, or of another model, on one cell.
 
         Raises:
             DataError: a record names an eval or a cell that is no plain file name.
@@ -113,7 +132,8 @@ class RunFolder:
         for part in (eval_name, cell):
             if part != Path(part).name or part in ("", ".", ".."):
                 raise DataError(f"{self.root} names a cell {part!r}; it must be a plain name")
-        return self.generation(name) / "evals" / eval_name / f"{cell}.npz"
+        owner = self.generation(name) if is_generation(name) else self.model(name)
+        return owner / "evals" / eval_name / f"{cell}.npz"
 
     def read_run(self) -> dict[str, Any]:
         """Content of `run.json`.

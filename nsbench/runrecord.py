@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 import resource
@@ -10,17 +11,18 @@ import shutil
 import subprocess
 import time
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nsbench import __version__
-from nsbench.config import Config
+from nsbench.config import Config, EvaluationConfig
 from nsbench.configfile import differing_keys, to_dict, to_toml
 from nsbench.errors import ConfigError
-from nsbench.evals import EVALS
 from nsbench.files import file_fingerprint, write_npz, write_text
-from nsbench.runfolder import RunFolder
-from nsbench.tables import read_config
+from nsbench.measuring import plan
+from nsbench.runfolder import SELF_TRAINING, RunFolder
+from nsbench.tables import read_eval_config
 
 if TYPE_CHECKING:
     from nsbench.data.images import Task
@@ -30,7 +32,7 @@ _PACKAGES = ("torch", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-lear
 
 
 def start(config: Config, folder: RunFolder, task: Task, argv: list[str], device: str) -> None:
-    """Write what is known before the work begins: config, provenance, protocols, the pool's truth."""
+    """Write what is known of a training run before the work begins: config, provenance, plans, the pool's truth."""
     from nsbench.engine.generations import generation_names
     from nsbench.models import build, num_parameters
 
@@ -40,33 +42,44 @@ def start(config: Config, folder: RunFolder, task: Task, argv: list[str], device
         model = config.model(config.generations if name == "control" else int(name))
         parameters = num_parameters(build(model, len(task.labelled.classes), 0))
         models[name] = {"label": model.label, "params": parameters}
-    started = folder.read_run().get("started") if folder.run_json.is_file() else None
-    folder.report.unlink(missing_ok=True)  # never an old page beside new records
     write_text(folder.config, to_toml(config))
     write_npz(folder.truth, {field: getattr(task.truth, field) for field in ("ids", "labels", "sources")})
+    planned = dataclasses.asdict(plan(config.eval, task.evaluation))
+    record = {
+        "kind": SELF_TRAINING,
+        "preset": config.preset,
+        "recipe": config.recipe,
+        "seed": config.seed,
+        "generations": config.generations,
+        "models": models,
+        "classes": list(task.labelled.classes),
+        "dataset": task.name,
+        "dataset_title": task.title,
+        "held_out": task.held_out,
+        "embedded": True,
+        "data_fingerprints": data_fingerprints(task),
+        "order": names,
+        "plans": dict.fromkeys(names, planned),
+    }
+    write_started(folder, record, argv, {"device": device, "threads": config.threads})
+
+
+def write_started(
+    folder: RunFolder, record: Mapping[str, Any], argv: Sequence[str], hardware: Mapping[str, Any]
+) -> None:
+    """Write `run.json` of a run that is not finished: `record`, and who, when and with which versions."""
+    started = folder.read_run().get("started") if folder.run_json.is_file() else None
+    folder.report.unlink(missing_ok=True)  # never an old page beside new records
     folder.write_run(
         {
             "status": "partial",
             "name": folder.root.name,
-            "preset": config.preset,
-            "recipe": config.recipe,
-            "seed": config.seed,
-            "generations": config.generations,
-            "generations_made": names,
-            "models": models,
-            "classes": list(task.labelled.classes),
-            "dataset": task.name,
-            "dataset_title": task.title,
-            "held_out": task.held_out,
-            "embedded": True,
-            "data_fingerprints": data_fingerprints(task),
-            "protocols": {name: EVALS[name].protocol(config.eval, task.evaluation) for name in config.eval.evals},
-            "cells": {name: list(EVALS[name].cells(config.eval, task.evaluation)) for name in config.eval.evals},
             "started": started or time.strftime(_TIME),
             "git": _commit(),
             "argv": [shlex.quote(word) for word in argv],
             "versions": {"nsbench": __version__, "python": platform.python_version(), **_versions()},
-            "hardware": {"device": device, "threads": config.threads, "machine": platform.machine()},
+            "hardware": {**hardware, "machine": platform.machine()},
+            **record,
         }
     )
 
@@ -84,7 +97,7 @@ def finish(folder: RunFolder, measured: bool) -> None:
 
 _RECORDS = (
     "config.toml", "results.csv", "pool_truth.npz", "*/model.safetensors", "*/train.json", "*/labels/*.parquet",
-    "*/evals/*/*.npz", "samples/*",
+    "*/evals/*/*.npz", "models/*/evals/*/*.npz", "samples/*",
 )  # fmt: skip
 
 
@@ -101,7 +114,7 @@ def is_finished(folder: RunFolder, measure: bool) -> bool:
     )
 
 
-def refuse_other_config(config: Config, folder: RunFolder) -> None:
+def refuse_other_config(config: Config | EvaluationConfig, folder: RunFolder) -> None:
     if not folder.config.is_file():
         if folder.root.is_dir() and any(path.name != ".lock" for path in folder.root.iterdir()):
             raise ConfigError(f"folder {folder.root} holds other files than a run; choose another with -o")
@@ -112,12 +125,17 @@ def refuse_other_config(config: Config, folder: RunFolder) -> None:
         raise ConfigError(
             f"{folder.config} cannot be read ({error}); delete the folder or choose another with -o"
         ) from None
-    keys = differing_keys(made_with, to_dict(config))
+    keys = [key for key in differing_keys(made_with, to_dict(config)) if not _may_grow(config, key)]
     if keys:
         raise ConfigError(
             f"run folder {folder.root} was made with another config (it differs in {', '.join(keys[:3])}"
             f"{' and more' if len(keys) > 3 else ''}); choose another with -o, or --fresh to start it anew"
         )
+
+
+def _may_grow(config: Config | EvaluationConfig, key: str) -> bool:
+    """Whether a run folder of models may go on with another value: models and evals are cells beside one another."""
+    return isinstance(config, EvaluationConfig) and key in ("models", "eval.evals", "baseline")
 
 
 def clear(folder: RunFolder) -> None:
@@ -130,7 +148,7 @@ def clear(folder: RunFolder) -> None:
         if not (folder.config.is_file() and folder.run_json.is_file()):
             raise ConfigError(f"{folder.root} is not a run folder; --fresh will not delete it")
         folder.read_run()
-        read_config(folder)
+        read_eval_config(folder)
         with folder.locked():
             shutil.rmtree(folder.root)
 
@@ -138,6 +156,11 @@ def clear(folder: RunFolder) -> None:
 def data_fingerprints(task: Task) -> dict[str, str]:
     sets = {"labelled": task.labelled, "unlabelled": task.unlabelled, **task.evaluation}
     return {name: images.fingerprint for name, images in sets.items()}
+
+
+def cache_folder(chosen: str, folder: RunFolder) -> Path:
+    """Where decoded and corrupted images are kept: beside the run folders, shared by all of them."""
+    return Path(chosen) if chosen else folder.root.parent / ".cache"
 
 
 def _commit() -> str:

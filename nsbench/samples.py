@@ -106,7 +106,7 @@ def _adversarial(album: _Album, engine: Engine, classes: tuple[str, ...]) -> Non
         for name in names:
             model = _model(engine.config, engine.folder, name, len(classes))
             clean = to_batch(images.pixels[row : row + 1], "cpu")
-            attacked = fgsm(model, clean, torch.tensor(images.labels[row : row + 1]), epsilon / 255)
+            (attacked,) = fgsm(model, clean, torch.tensor(images.labels[row : row + 1]), [epsilon / 255])
             difference = (attacked - clean) * 8 / 2 + 0.5
             strip = torch.cat([clean, attacked, difference.clamp(0, 1)], dim=3)[0].permute(1, 2, 0)
             album.add(
@@ -127,7 +127,7 @@ def _flips(album: _Album, context: EvalContext, folder: RunFolder, last: str, cl
         name = path.stem
         first, final = (read_npz(folder.cell(g, "imagenet-p", name))["top1"] for g in ("0", last))
         noise = is_noise_perturbation(name)
-        gain = flips_per_video(first, noise) - flips_per_video(final, noise)
+        gain = flips_per_video(first, noise=noise) - flips_per_video(final, noise=noise)
         video = int(np.argmax(gain))
         if gain[video] <= 0:
             continue

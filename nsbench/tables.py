@@ -3,74 +3,155 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nsbench.config import Config
+from nsbench.config import Config, EvalConfig, EvaluationConfig
+from nsbench.configfile import load_config, suggest
 from nsbench.errors import ConfigError, DataError
 from nsbench.evals import EVALS
-from nsbench.files import file_fingerprint, fingerprint, read_json, read_npz
+from nsbench.evals.base import Arrays
+from nsbench.evals.perturbation_rows import relative_t5d_rows
+from nsbench.evals.warnings import findings_of
+from nsbench.files import NpzArrays, file_fingerprint, read_json, read_npz
+from nsbench.measuring import Plan
 from nsbench.results import Row, to_frame, write_results
-from nsbench.runfolder import RunFolder
+from nsbench.runfolder import SELF_TRAINING, RunFolder
 
 
-def check_evals(config: Config) -> None:
+def check_evals(config: EvalConfig) -> None:
     """Refuse names that are not in the table of evals, before anything is done.
 
     Raises:
         ConfigError: names the unknown one.
     """
-    for name in config.eval.evals:
-        if name not in EVALS:
-            raise ConfigError(f"unknown eval {name!r}; known: {', '.join(EVALS)}")
+    for name in config.evals:
+        if name not in EVALS and name != "all":
+            raise ConfigError(f"unknown eval {name!r}{suggest(name, EVALS)}")
 
 
 def write_tables(folder: RunFolder) -> None:
     """`results.csv` and `costs.csv` from the records of the run."""
     run = folder.read_run()
-    config = read_config(folder)
+    config = read_eval_config(folder)
     check_evals(config)
-    answers = _read_cells(folder, run, config)
+    answers = _read_cells(folder, run)
     rows: list[Row] = []
-    for name in config.eval.evals:
-        records = {generation: evals[name] for generation, evals in answers.items() if name in evals}
-        if records:
-            rows += EVALS[name].rows(records, config.eval, run["protocols"][name])
-    rows += _pseudo_label_rows(folder, run, config)
+    for name in EVALS:
+        records = {key: evals.get(name, {}) for key, evals in answers.items()}
+        if any(records.values()):
+            protocols = {key: run["plans"][key]["protocols"].get(name, "") for key in records}
+            rows += EVALS[name].rows(records, config, protocols)
+            rows += _remarks(name, records, protocols)
+    rows += _against_baseline(folder, run, answers, config)
+    if run["kind"] == SELF_TRAINING:
+        rows += _pseudo_label_rows(folder, run, read_config(folder))
     write_results(folder.results, to_frame(_named(row, run) for row in rows))
     write_results(folder.costs, to_frame(_named(row, run) for row in _cost_rows(folder, run, answers)))
 
 
-def read_config(folder: RunFolder) -> Config:
-    """The configuration that a run folder was made with."""
-    from nsbench.configfile import load_config
+def _against_baseline(
+    folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]], config: EvalConfig
+) -> list[Row]:
+    """mT5D, where a run of the model to divide by is named.
 
-    return load_config(folder.root)
+    Raises:
+        DataError: that run has no answers to ImageNet-P.
+    """
+    named = "" if run["kind"] == SELF_TRAINING else load_config(folder.root, kind=EvaluationConfig).baseline
+    records = {key: evals["imagenet-p"] for key, evals in answers.items() if "imagenet-p" in evals}
+    if not named or not records:
+        return []
+    other = RunFolder(Path(named))
+    theirs = _read_cells(other, other.read_run())
+    baseline = next((evals["imagenet-p"] for evals in theirs.values() if "imagenet-p" in evals), None)
+    if baseline is None:
+        raise DataError(f"the baseline {named} has no answers to imagenet-p; measure them there first")
+    rows = relative_t5d_rows(records, baseline, config)
+    if not rows:
+        raise DataError(
+            f"the baseline {named} did not answer the same clips of all ten perturbations; measure them there"
+        )
+    return [
+        dataclasses.replace(row, protocol=f"{run['plans'][row.generation]['protocols']['imagenet-p']}; {row.protocol}")
+        for row in rows
+    ]
+
+
+def read_config(folder: RunFolder) -> Config:
+    """The configuration that a training run was made with."""
+    config = load_config(folder.root)
+    assert isinstance(config, Config)
+    return config
+
+
+def read_eval_config(folder: RunFolder) -> EvalConfig:
+    """How the models of a run folder were measured."""
+    kind = Config if folder.read_run()["kind"] == SELF_TRAINING else EvaluationConfig
+    return load_config(folder.root, kind=kind).eval
 
 
 def _named(row: Row, run: Mapping[str, Any]) -> Row:
     model = run["models"].get(row.generation, {}).get("label", "")
-    return dataclasses.replace(row, run=run["name"], seed=str(run["seed"]), model=model)
+    generation = row.generation if run["kind"] == SELF_TRAINING or row.generation == "all" else ""
+    return dataclasses.replace(row, run=run["name"], seed=str(run["seed"]), model=model, generation=generation)
 
 
-def _read_cells(folder: RunFolder, run: Mapping[str, Any], config: Config) -> dict[str, dict[str, dict[str, Any]]]:
-    """Generation to eval to cell to arrays, for the evals whose cells are all there."""
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
-    for generation in run["generations_made"]:
-        answers[generation] = {}
-        for name in config.eval.evals:
-            paths = {cell: folder.cell(generation, name, cell) for cell in run["cells"][name]}
-            if not all(path.is_file() for path in paths.values()):
-                continue
-            weights = file_fingerprint(folder.weights(generation))
-            made_by = fingerprint(weights, run["protocols"][name], run["data_fingerprints"])
-            answers[generation][name] = {cell: read_npz(path) for cell, path in paths.items()}
-            for cell, arrays in answers[generation][name].items():
-                if str(arrays.get("made_by")) != made_by:
-                    raise DataError(f"{paths[cell]} was made from other weights or data; run train-and-eval again")
+def _read_cells(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Arrays]]]:
+    """Model to eval to cell to arrays, of the cells that are there."""
+    answers: dict[str, dict[str, dict[str, Arrays]]] = {}
+    for key in run["order"]:
+        planned = run["plans"][key]
+        plan = Plan(protocols=planned["protocols"], cells=planned["cells"])
+        paths = {(name, c): folder.cell(key, name, c) for name, cells in plan.cells.items() for c in cells}
+        there = {place: path for place, path in paths.items() if path.is_file()}
+        weights = weights_fingerprint(folder, run, key) if there else ""
+        answers[key] = {}
+        for (name, cell), path in there.items():
+            arrays = NpzArrays(path)
+            if str(arrays.get("made_by")) != plan.made_by(weights, name, cell):
+                raise DataError(f"{path} was made from other weights or data; run the same command again")
+            answers[key].setdefault(name, {})[cell] = arrays
     return answers
+
+
+def weights_fingerprint(folder: RunFolder, run: Mapping[str, Any], key: str) -> str:
+    """What the records of a model depend on besides its plan."""
+    if run["kind"] == SELF_TRAINING:
+        return file_fingerprint(folder.weights(key))
+    return str(run["models"][key]["fingerprint"])
+
+
+def _place(eval_name: str, cell: str) -> tuple[str, str]:
+    """The subset and level that a cell is called by in the table."""
+    if eval_name in ("imagenet-c", "imagenet-c-bar") and cell[-1:].isdigit():
+        name, _, severity = cell.rpartition("-")
+        return name, severity
+    return ("all" if cell in ("val", "sweep", eval_name) else cell), ""
+
+
+def _remarks(name: str, records: Mapping[str, Mapping[str, Arrays]], protocols: Mapping[str, str]) -> list[Row]:
+    """Rows for what is odd about a cell: images that could not be read, and answers that no sound model gives."""
+    rows = []
+    for key, cells in records.items():
+        for cell, arrays in cells.items():
+            subset, level = _place(name, cell)
+            row = functools.partial(
+                Row, generation=key, eval=name, subset=subset, level=level, unit="count", higher_is_better=False
+            )
+            count = len(arrays["ids"])
+            if (bad := arrays.get("unreadable")) is not None:
+                said = f"left out: {', '.join(bad[:5].tolist())}{' and more' if len(bad) > 5 else ''}"
+                protocol = f"{protocols[key]}; {said}"
+                rows.append(row(metric="unreadable_images", value=float(len(bad)), n=count, protocol=protocol))
+            if findings := findings_of(name, arrays):
+                protocol = f"{protocols[key]}; {'; '.join(findings)}"
+                rows.append(row(metric="warnings", value=float(len(findings)), n=count, protocol=protocol))
+    return rows
 
 
 def _pseudo_label_rows(folder: RunFolder, run: Mapping[str, Any], config: Config) -> list[Row]:
@@ -80,7 +161,7 @@ def _pseudo_label_rows(folder: RunFolder, run: Mapping[str, Any], config: Config
     from nsbench.evals.pseudo_labels import PseudoLabelRecord, measure_pseudo_labels
 
     records = {}
-    for generation in run["generations_made"]:
+    for generation in run["order"]:
         labels, selection = (folder.labels(generation) / f"{name}.parquet" for name in ("labels", "selection"))
         if labels.is_file() and selection.is_file():
             table = pq.read_table(labels, columns=["key", "label", "confidence"])
@@ -109,23 +190,26 @@ def _cost_rows(folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, 
         )  # fmt: skip
         rows.append(row)
 
-    for generation in run["generations_made"]:
-        if not folder.train_record(generation).is_file():
-            continue
-        record = read_json(folder.train_record(generation))
-        add(generation, "train", "seconds", record["seconds"], "seconds")
-        add(generation, "train", "images_per_second", record["images_per_second"], "images/s")
-        add(generation, "train", "peak_memory_bytes", record["peak_memory_bytes"], "bytes")
-        labels = folder.labels(generation) / "labels.json"
-        if labels.is_file():
-            record = read_json(labels)
-            for stage in ("label", "select"):
-                add(generation, stage, "seconds", record[f"{stage}_seconds"], "seconds")
-        for name, cells in answers.get(generation, {}).items():
+    for key in run["order"]:
+        if run["kind"] == SELF_TRAINING and folder.train_record(key).is_file():
+            _training_costs(folder, key, functools.partial(add, key))
+        for name, cells in answers.get(key, {}).items():
             seconds = sum(float(arrays["seconds"]) for arrays in cells.values())
-            add(generation, f"evaluate {name}", "seconds", seconds, "seconds")
+            add(key, f"evaluate {name}", "seconds", seconds, "seconds")
     if folder.total.is_file():
         record = read_json(folder.total)
         add("all", "total", "seconds", record["seconds"], "seconds")
         add("all", "total", "peak_memory_bytes", record["peak_memory_bytes"], "bytes")
     return rows
+
+
+def _training_costs(folder: RunFolder, key: str, add: Callable[[str, str, float, str], None]) -> None:
+    record = read_json(folder.train_record(key))
+    add("train", "seconds", record["seconds"], "seconds")
+    add("train", "images_per_second", record["images_per_second"], "images/s")
+    add("train", "peak_memory_bytes", record["peak_memory_bytes"], "bytes")
+    labels = folder.labels(key) / "labels.json"
+    if labels.is_file():
+        record = read_json(labels)
+        for stage in ("label", "select"):
+            add(stage, "seconds", record[f"{stage}_seconds"], "seconds")

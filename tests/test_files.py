@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from nsbench.errors import DataError
 from nsbench.files import (
+    NpzArrays,
     derive_seed,
     file_fingerprint,
     fingerprint,
@@ -127,6 +128,44 @@ def test_read_npz_refuses_everything_else(tmp_path: Path) -> None:
             read_npz(path)
     with pytest.raises(DataError):
         read_npz(tmp_path / "missing.npz")
+
+
+def test_arrays_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    arrays = {"ids": np.array(["a", "ü"]), "x": np.arange(6.0).reshape(2, 3), "n": np.array(3)}
+    write_npz(path, arrays)
+    lazy = NpzArrays(path)
+    assert list(lazy) == list(arrays)
+    assert len(lazy) == 3
+    assert "x" in lazy
+    assert "y" not in lazy
+    assert lazy.get("y") is None
+    with pytest.raises(KeyError, match="y"):
+        lazy["y"]
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(lazy[name], array)
+        assert lazy[name].dtype == array.dtype
+    write_npz(path, arrays | {"x": np.zeros(2)})
+    np.testing.assert_array_equal(lazy["x"], np.zeros(2))  # nothing is kept: a run has gigabytes of records
+
+
+def test_arrays_of_what_is_no_archive_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_npz(path, {"x": np.random.default_rng(0).random(500)})
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0xFF
+    pickled = tmp_path / "pickled.npz"
+    np.savez(pickled, x=np.array([{"a": 1}], dtype=object))
+    for content in (b"", whole[:10], whole[:-1], bytes(damaged), pickled.read_bytes(), pickle.dumps([1])):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.npz cannot be read .*; delete it and run again"):
+            NpzArrays(path)["x"]
+    missing = NpzArrays(tmp_path / "missing.npz")  # making it touches nothing
+    with pytest.raises(DataError, match=r"missing\.npz"):
+        missing.get("x")
+    with pytest.raises(DataError, match=r"missing\.npz"):
+        len(missing)
 
 
 def test_fingerprints_are_sha256_over_a_fixed_text() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from nsbench.errors import DataError
-from nsbench.inference import batches, evaluating, predict, to_batch
+from nsbench.inference import batches, evaluating, log_probabilities, pad, predict, require_finite, to_batch
 
 
 @pytest.fixture
@@ -98,3 +99,80 @@ def test_logits_that_are_not_finite_are_refused_by_row() -> None:
     pixels[[11, 13], 0, 0, 0] = 255
     with pytest.raises(DataError, match=r"2 of 20 images, first in row 11"):
         predict(Broken(), pixels, batch_size=4, device="cpu")
+
+
+def shown(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def test_a_batch_is_filled_up_and_answered_as_predict_answers_it(model: nn.Module, pixels: np.ndarray) -> None:
+    whole = predict(model, pixels, batch_size=8, device="cpu")
+    shapes: list[torch.Size] = []
+    model.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    with evaluating(model, "cpu"), torch.inference_mode():
+        for rows in batches(len(pixels), 8):
+            answered = log_probabilities(model, shown(pixels[rows]), 8)
+            assert answered.dtype == torch.float32
+            np.testing.assert_array_equal(answered.numpy(), whole[rows])
+        assert log_probabilities(model, shown(pixels[:0]), 8).shape == (0, 4)
+    assert set(shapes) == {(8, 3, 16, 16)}
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_the_memory_layout_is_the_one_asked_for(pixels: np.ndarray, channels_last: bool) -> None:
+    class Layout(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
+            assert images.is_contiguous() != channels_last
+            return images.flatten(1)[:, :3]
+
+    found = log_probabilities(Layout(), shown(pixels), 40, channels_last=channels_last)
+    expected = torch.log_softmax(shown(pixels).float().div(255).flatten(1)[:, :3], dim=1)
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize(("input_px", "close"), [(12, 2.5), (24, 2.5)])
+def test_images_of_another_size_are_resized_as_pillow_does_it(pixels: np.ndarray, input_px: int, close: float) -> None:
+    """Bicubic and antialiased: Pillow's, which rounds to whole levels and whose weights are short integers."""
+    pixels = 80 + pixels % 96  # Pillow also cuts what overshoots between its two passes
+    seen: list[Tensor] = []
+
+    class Seen(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(images)
+            return images.flatten(1)[:, :2]
+
+    log_probabilities(Seen(), shown(pixels), 40, input_px=input_px)
+    (batch,) = seen
+    assert batch.shape == (40, 3, input_px, input_px)
+    assert 0 <= batch.min() <= batch.max() <= 1
+    assert (batch[37:] == 0).all()
+    for image, tensor in zip(pixels, batch, strict=False):
+        resized = np.asarray(Image.fromarray(image).resize((input_px, input_px), Image.Resampling.BICUBIC), np.float32)
+        assert np.abs(tensor.permute(1, 2, 0).numpy() * 255 - resized).max() < close
+    log_probabilities(Seen(), shown(pixels), 40, input_px=16)
+    np.testing.assert_array_equal(seen[1][:37].numpy(), shown(pixels).float().div(255).numpy())
+
+
+def test_bf16_is_another_arithmetic_and_its_softmax_is_fp32(model: nn.Module, pixels: np.ndarray) -> None:
+    with evaluating(model, "cpu"), torch.inference_mode():
+        plain, fast = (log_probabilities(model, shown(pixels), 40, amp=amp) for amp in ("off", "bf16"))
+    assert fast.dtype == torch.float32
+    assert not torch.equal(plain, fast)
+    assert (plain - fast).abs().max() < 0.05
+    np.testing.assert_allclose(fast.exp().sum(dim=1).numpy(), 1, rtol=1e-6)
+
+
+def test_values_that_are_not_finite_are_counted_by_row() -> None:
+    require_finite(torch.zeros(3, 2))
+    require_finite(torch.zeros(0, 2))
+    for value in (torch.nan, torch.inf, -torch.inf):
+        broken = torch.zeros(4, 2)
+        broken[1, 0] = broken[3, 1] = value
+        with pytest.raises(DataError, match="2 of 4 images, first in row 1"):
+            require_finite(broken)
+
+
+def test_padding_is_zeros_behind() -> None:
+    np.testing.assert_array_equal(pad(np.array([[1, 2]]), 3), [[1, 2], [0, 0], [0, 0]])
+    assert pad(np.array([1], np.int64), 1).dtype == np.int64

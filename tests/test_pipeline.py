@@ -60,7 +60,8 @@ def test_every_generation_is_measured_on_all_axes(finished: RunFolder) -> None:
     assert set(results[results.generation == "2"].versus) == {"", "gen0", "previous", "control"}
     assert (results.n > 0).any()
     assert results.protocol.str.len().min() > 0
-    assert results[results["eval"] == "imagenet-c"].subset.nunique() == 16
+    errors = results[(results["eval"] == "imagenet-c") & (results.metric == "error")]
+    assert errors.subset.nunique() == 16
     assert read_json(finished.run_json)["status"] == "complete"
 
 

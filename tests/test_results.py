@@ -31,6 +31,7 @@ ROWS = [
     row(generation="control", level="8", value=math.nan, n=0, higher_is_better=False),
     row(generation="1", level="", subset="NA", model="null", value=-0.0),
     row(generation="2", level="0", subset="nan", seed="007", value=1.7976931348623157e308, unit="percent"),
+    row(generation="", model="resnet50", versus="first", value=-0.25, protocol="fp32; batch 16"),
     row(generation="2", level="mean", subset="None", seed="1e3", versus="gen0", value=12.0, protocol=" spaces  "),
 ]
 
@@ -82,12 +83,12 @@ def test_any_float_and_text_come_back(tmp_path: Path, values: list[float], text:
     assert back["protocol"].tolist() == [text] * len(values)
 
 
-@pytest.mark.parametrize("key", ["run", "seed", "generation", "eval", "subset", "level", "metric", "versus"])
+@pytest.mark.parametrize("key", ["run", "seed", "generation", "model", "eval", "subset", "level", "metric", "versus"])
 def test_two_rows_of_one_key_are_refused(key: str) -> None:
     other = row(**{key: "previous"})
     assert len(to_frame([row(), other])) == 2
     with pytest.raises(ValueError, match="two rows"):
-        to_frame([row(), other, dataclasses.replace(other, value=0.7, n=3, model="x", protocol="y")])
+        to_frame([row(), other, dataclasses.replace(other, value=0.7, n=3, unit="percent", protocol="y")])
 
 
 def test_foreign_tables_are_refused(tmp_path: Path) -> None:

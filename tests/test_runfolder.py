@@ -13,7 +13,7 @@ import pytest
 
 from nsbench.errors import ConfigError, DataError
 from nsbench.files import write_json
-from nsbench.runfolder import SCHEMA_VERSION, RunFolder
+from nsbench.runfolder import SCHEMA_VERSION, RunFolder, is_generation
 
 HOLD = """
 import sys, time
@@ -85,6 +85,43 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         pytest.fail("a file holds a folder")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_generations_are_told_from_other_models() -> None:
+    assert [name for name in ("0", "12", "control") if not is_generation(name)] == []
+    others = ("", "-1", "1.0", "gen0", "Control", "٣", "resnet50", "0/1", " 1")
+    assert [name for name in others if is_generation(name)] == []
+
+
+NAMES = (
+    *("resnet50.tv_in1k", "timm/resnet50.tv_in1k", "timm_resnet50.tv_in1k", "hf-hub:timm/resnet50", "hf-hub_timm/x"),
+    *(
+        "pypi:efficientnet-lite0",
+        "package.module:function",
+        "./runs/a",
+        "runs/a",
+        "../runs/a",
+        "/runs/a",
+        "a b",
+        "ä",
+        "ö",
+    ),
+    *("..", ".", "x" * 300, "x" * 301, "CON:", "a\n", "-o", "control/", "a/..", "a/../..", "\0"),
+)
+
+
+def test_models_of_any_name_lie_in_folders_of_their_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    paths = {name: folder.model(name) for name in NAMES}
+    assert len({str(path).lower() for path in paths.values()}) == len(NAMES)
+    for name, path in paths.items():
+        assert path.parent == tmp_path / "models"
+        assert len(path.name.encode()) <= 120
+        assert set(path.name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=+-")
+        assert path.name.strip(".")
+        assert folder.cell(name, "imagenet", "val") == path / "evals" / "imagenet" / "val.npz"
+    assert folder.model("resnet50.tv_in1k").name == "resnet50.tv_in1k"  # a plain name is its own folder
+    assert folder.cell("control", "imagenet", "val") == tmp_path / "control" / "evals" / "imagenet" / "val.npz"
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "", "..", "a/b", "/etc"])

@@ -1,88 +1,141 @@
-"""PGD (Madry et al. 2018, arXiv:1706.06083) at one radius, since FGSM alone overstates robustness."""
+"""PGD at some radii, and attacks of torchattacks: FGSM alone overstates robustness.
+
+Madry et al. 2018 (arXiv:1706.06083).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nsbench.config import EvalConfig
-from nsbench.evals.base import (
-    Eval,
-    EvalContext,
-    Records,
-    Sets,
-    arithmetic,
-    cell_arrays,
-    describe,
-    image_seeds,
-)
+from nsbench.evals.answers import answered, attackable_batch, class_arrays, shown
+from nsbench.evals.base import Eval, EvalContext, Records, Sets, arithmetic, describe, image_seeds
 from nsbench.evals.fgsm import level
 from nsbench.evals.paired import Panel, Quantity
 from nsbench.metrics.accuracy import top1_correct
 from nsbench.results import Row
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _name(config: EvalConfig) -> str:
-    return f"pgd-{config.pgd_steps}"
+_LIBRARY = "torchattacks-"
+
+
+def _attacks(config: EvalConfig) -> dict[str, float]:
+    """Radius in 1/255 of each attack, by cell."""
+    pgd = {f"pgd-{config.pgd_steps}-{level(epsilon)}": epsilon for epsilon in config.pgd_epsilons_px}
+    return pgd | {_LIBRARY + name.lower(): config.torchattacks_epsilon_px for name in config.torchattacks}
 
 
 def _cells(config: EvalConfig, sets: Sets) -> tuple[str, ...]:
-    return (_name(config),) if "val" in sets else ()
+    return tuple(_attacks(config)) if "val" in sets else ()
 
 
-def _predict(context: EvalContext, _: str) -> dict[str, npt.NDArray[Any]]:
-    from nsbench.inference import batches
+def _shown(sets: Sets, _: str) -> str:
+    fingerprint: str = sets["val"].fingerprint
+    return fingerprint
 
+
+def _predict(context: EvalContext, cell: str) -> dict[str, npt.NDArray[Any]]:
     images, config = context.sets["val"], context.config
     seeds = image_seeds(images.ids, config.data_seed, "pgd")
-    parts = [_attack(context, rows, seeds[rows]) for rows in batches(len(images), config.batch_size)]
-    return cell_arrays(images, np.concatenate(parts))
+    classes: set[int] = set()
+
+    def respond(batch: Tensor, rows: slice) -> dict[str, Tensor]:
+        import torch
+
+        pixels, labels, count = attackable_batch(context, images, batch, rows)
+        adversarial = _adversarial(context, cell, (pixels, labels, count), seeds[rows])
+        with torch.inference_mode():
+            log_probs = context.model(adversarial).float().log_softmax(dim=-1)[:count]
+        classes.add(log_probs.shape[1])
+        return class_arrays(images, rows, log_probs)
+
+    arrays = answered(context, images, lambda s: shown(context, images, s), respond, config.batch_size)
+    return {
+        **arrays,
+        "num_classes": np.array(max(classes, default=0), dtype=np.int32),
+        "radius_px": np.array(_radius_px(config, cell)),
+    }
 
 
-def _attack(context: EvalContext, rows: slice, seeds: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Log-probabilities [B, C] of one batch of adversarial images."""
-    import torch
+def _radius_px(config: EvalConfig, cell: str) -> float:
+    """Radius of the L-infinity ball in 1/255; nan of an attack that has none."""
+    from nsbench.attacks import radius_argument
 
-    from nsbench.attacks import pgd
-    from nsbench.inference import evaluating, pad, require_finite, to_batch
+    name = _library_name(config, cell)
+    has_one = name is None or name.lower() == "autoattack" or radius_argument(name) is not None
+    return _attacks(config)[cell] if has_one else math.nan
 
-    size, images, config = context.config.batch_size, context.sets["val"], context.config
-    batch = to_batch(pad(images.pixels[rows], size), context.device)
-    labels = torch.from_numpy(pad(images.labels[rows], size)).to(context.device)
-    epsilon = config.pgd_epsilon_px / 255
-    adversarial = pgd(context.model, batch, labels, epsilon, steps=config.pgd_steps, seeds=pad(seeds, size))
-    with evaluating(context.model, context.device), torch.inference_mode():
-        logits = context.model(adversarial).float()[: len(seeds)]
-    require_finite(logits)
-    log_probs: npt.NDArray[np.float32] = logits.log_softmax(dim=-1).cpu().numpy()
-    return log_probs
+
+def _library_name(config: EvalConfig, cell: str) -> str | None:
+    """What torchattacks calls the attack of a cell; None of our own PGD."""
+    return next((name for name in config.torchattacks if _LIBRARY + name.lower() == cell), None)
+
+
+def _adversarial(
+    context: EvalContext, cell: str, batch: tuple[Tensor, Tensor, int], seeds: npt.NDArray[np.int64]
+) -> Tensor:
+    """Images [B, 3, H, W] attacked as the cell says; a library's attack works on those that count alone."""
+    from nsbench.attacks import autoattack, pgd, radius_argument, torchattacks_attack
+    from nsbench.inference import pad
+
+    config = context.config
+    images, labels, count = batch
+    epsilon = _attacks(config)[cell] / 255
+    name = _library_name(config, cell)
+    if name is None:
+        return pgd(context.model, images, labels, epsilon, steps=config.pgd_steps, seeds=pad(seeds, len(images)))
+    images, labels = images[:count], labels[:count]
+    seed = int(seeds[0]) % 2**31 if len(seeds) else 0  # of the batch, whose images are always the same
+    if name.lower() == "autoattack":
+        return autoattack(context.model, images, labels, epsilon, seed=seed)
+    argument = radius_argument(name)
+    radius = {argument: epsilon} if argument else {}
+    return torchattacks_attack(name, context.model, images, labels, seed=seed, **radius)
 
 
 def _measure(records: Records, config: EvalConfig) -> list[Row]:
-    panel = Panel(records, (_name(config),), config.replicates)
-    correct = {g: top1_correct(panel.array(g, "top1"), panel.array(g, "labels")) for g in panel.generations}
-    quantity = Quantity(
-        eval="attacks",
-        subset=_name(config),
-        level=level(config.pgd_epsilon_px),
-        metric="top1",
-        higher_is_better=True,
-    )
-    return panel.proportion(quantity, correct)
+    rows = []
+    for cell in _attacks(config):
+        panel = Panel(records, (cell,), config.replicates)
+        correct = {g: top1_correct(panel.array(g, "top1"), panel.array(g, "labels")) for g in panel.generations}
+        if not correct:
+            continue
+        radius = float(panel.records[panel.generations[0]][cell]["radius_px"])
+        name = cell.rsplit("-", 1)[0] if cell.startswith("pgd-") else cell
+        where = "" if math.isnan(radius) else level(radius)
+        rows += panel.proportion(
+            Quantity(eval="attacks", subset=name, level=where, metric="top1", higher_is_better=True), correct
+        )
+    return rows
 
 
 def _protocol(config: EvalConfig, sets: Sets) -> str:
-    steps = f"{config.pgd_steps} steps of {level(config.pgd_epsilon_px / 4)}/255 in the L-infinity ball"
-    attack = f"true labels, cross-entropy, eval mode, {steps}, one random start of data seed {config.data_seed}"
-    return f"{describe(sets['val'])}; {attack}; {arithmetic(config)}"
+    radii = ", ".join(map(level, config.pgd_epsilons_px))
+    attack = (
+        f"PGD: true labels, cross-entropy, eval mode, {config.pgd_steps} steps of a quarter of the radius {radii}/255"
+    )
+    attack += f" in the L-infinity ball, one random start of data seed {config.data_seed}"
+    if config.torchattacks:
+        attack += f"; torchattacks {', '.join(config.torchattacks)} at {level(config.torchattacks_epsilon_px)}/255"
+        attack += "; AutoAttack: standard, 100 steps, 9 targets, 5,000 queries" if _has_autoattack(config) else ""
+    return f"{describe(sets['val'])}; {attack}; {arithmetic(config, full_precision=True)}"
+
+
+def _has_autoattack(config: EvalConfig) -> bool:
+    return "autoattack" in (name.lower() for name in config.torchattacks)
 
 
 EVAL = Eval(
     name="attacks",
-    title="PGD attack",
+    title="PGD and other attacks",
     cells=_cells,
+    shown=_shown,
     predict=_predict,
     measure=_measure,
     protocol=_protocol,

@@ -6,7 +6,7 @@ generations of a run share, go through files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
@@ -14,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nsbench.config import EvalConfig
+from nsbench.data.held import hold
 from nsbench.data.images import ImageSet, PictureSet
-from nsbench.evals.base import EvalContext, image_seeds
+from nsbench.evals.base import EvalContext, Images, image_seeds
 from nsbench.evals.cache import cached_array
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-    from nsbench.inference import Prepare
 
 Provenance = Literal["released-jpeg", "released-h264", "device-jpeg85", "device-memory", "imagecorruptions"]
 """Where corrupted pixels come from; numbers of different provenance never share a column or a difference."""
@@ -34,24 +33,24 @@ CACHED_BYTES = 2**22
 """Sets up to this size are kept on disk once corrupted: 75 cells of them are 300 MB at most."""
 
 
-def provenance(images: ImageSet, config: EvalConfig) -> Provenance:
+def provenance(images: Images, config: EvalConfig) -> Provenance:
     """Where the corrupted pixels of `images` come from."""
     if config.corruption_source != "auto":
         return config.corruption_source
-    return "device-memory" if images.pixels.shape[1] <= 32 else "device-jpeg85"
+    return "device-memory" if images.size <= 32 else "device-jpeg85"
 
 
-def constants_label(images: ImageSet, config: EvalConfig) -> str:
+def constants_label(images: Images, config: EvalConfig) -> str:
     """The constants in words: `constants for 224 px`, or `device-native-size: ... unofficial`."""
     from nsbench.corruptions import table_label
 
     if provenance(images, config) == "imagecorruptions":
         return f"imagecorruptions-imaug {version('imagecorruptions-imaug')}, its one table of constants"
-    label = table_label(min(images.pixels.shape[1:3]))
+    label = table_label(images.size)
     return f"device-native-size: {label}" if "unofficial" in label else label
 
 
-def preparation(images: ImageSet, name: str, severity: int, config: EvalConfig) -> Prepare:
+def corruption(images: ImageSet, name: str, severity: int, config: EvalConfig) -> Callable[[Tensor, slice], Tensor]:
     """The corruption of one cell, for batches of `images` on their way to a model."""
     import torch
 
@@ -61,19 +60,19 @@ def preparation(images: ImageSet, name: str, severity: int, config: EvalConfig) 
     source = provenance(images, config)
     backend: Literal["native", "imagecorruptions"] = "imagecorruptions" if source == "imagecorruptions" else "native"
 
-    def prepare(batch: Tensor, rows: slice) -> Tensor:
+    def corrupted_batch(batch: Tensor, rows: slice) -> Tensor:
         shown = corrupt(batch, name, severity, seeds=seeds[rows], backend=backend)
         return jpeg_roundtrip(shown, JPEG_QUALITY) if source == "device-jpeg85" else shown
 
-    return prepare
+    return corrupted_batch
 
 
 def corrupted(images: ImageSet, name: str, severity: int, config: EvalConfig) -> npt.NDArray[np.uint8]:
     """`images` uint8 [N, H, W, 3] under one corruption."""
     import torch
 
-    batch = torch.from_numpy(images.pixels).permute(0, 3, 1, 2)
-    shown = preparation(images, name, severity, config)(batch, slice(None))
+    batch = torch.tensor(images.pixels).permute(0, 3, 1, 2)
+    shown = corruption(images, name, severity, config)(batch, slice(None))
     return shown.permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -84,6 +83,13 @@ def cached_corrupted(context: EvalContext, images: ImageSet, name: str, severity
     return cached_array(path, lambda: corrupted(images, name, severity, config))
 
 
+def held(context: EvalContext, images: Images) -> ImageSet:
+    """The pixels of a set, decoded once for all corruptions; a set in memory as it is."""
+    if isinstance(images, ImageSet):
+        return images
+    return context.held(images.fingerprint, lambda: hold(images, context.cache, context.progress))
+
+
 def films(
     images: ImageSet | PictureSet,
     rows: Sequence[int],
@@ -91,14 +97,34 @@ def films(
     config: EvalConfig,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Videos uint8 [V, T, 3, crop, crop] of some of the images under one perturbation, made on `device`."""
+    """Videos uint8 [V, T, 3, size, size] of some of the images under one perturbation, made on `device`.
+
+    Raises:
+        DataError: a picture cannot be read.
+    """
+    seeds = image_seeds(images.ids[list(rows)], config.data_seed)
+    return film([picture(images, row) for row in rows], name, seeds, images.size, device)
+
+
+def film(
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    name: str,
+    seeds: npt.NDArray[np.int64],
+    size: int,
+    device: torch.device | str,
+) -> Tensor:
+    """Videos uint8 [V, T, 3, size, size] of pictures uint8 [H, W, 3], with a seed [V] for each one's noise."""
     import torch
 
     from nsbench.corruptions import perturbation_sequence
 
-    pictures = [torch.tensor(_picture(images, row)).to(device).permute(2, 0, 1) for row in rows]
-    seeds = torch.from_numpy(image_seeds(images.ids[list(rows)], config.data_seed))
-    return perturbation_sequence(pictures, name, crop=crop_of(images), seeds=seeds)
+    moved = [torch.tensor(shown).to(device).permute(2, 0, 1) for shown in pictures]
+    return perturbation_sequence(moved, name, crop=size, seeds=torch.from_numpy(seeds))
+
+
+def picture(images: ImageSet | PictureSet, row: int) -> npt.NDArray[np.uint8]:
+    """What is filmed of one image: uint8 [H, W, 3]."""
+    return images.decode(row) if isinstance(images, PictureSet) else images.pixels[row]
 
 
 def cached_films(context: EvalContext, images: ImageSet, name: str) -> npt.NDArray[np.uint8]:
@@ -112,11 +138,6 @@ def cached_films(context: EvalContext, images: ImageSet, name: str) -> npt.NDArr
     return cached_array(path, make)
 
 
-def crop_of(images: ImageSet | PictureSet) -> int:
-    """Side of what is shown of the images."""
-    return images.crop if isinstance(images, PictureSet) else images.pixels.shape[1]
-
-
 def version_label() -> str:
     """The version of the pixels, for protocols: a change of a corruption's code makes other cells."""
     return f"pixels {_version()}"
@@ -126,7 +147,3 @@ def _version() -> str:
     from nsbench.corruptions import CORRUPTION_VERSION
 
     return f"v{CORRUPTION_VERSION}"
-
-
-def _picture(images: ImageSet | PictureSet, row: int) -> npt.NDArray[np.uint8]:
-    return images.decode(row) if isinstance(images, PictureSet) else images.pixels[row]

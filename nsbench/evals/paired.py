@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -21,14 +21,16 @@ from nsbench.metrics.intervals import (
     bootstrap_p_value,
     bootstrap_weights,
     mcnemar_p_value,
+    paired_difference_interval,
     percentile_interval,
     resample_indices,
     wilson_interval,
 )
 from nsbench.results import Row
+from nsbench.runfolder import is_generation
 
 Floats = npt.NDArray[np.float64]
-Reference = Literal["gen0", "previous", "control"]
+Reference = Literal["gen0", "previous", "control", "first"]
 
 _SEED = 0  # of the bootstrap; never the run's, so that intervals do not add to what a seed changes
 _TINY = 1e-12  # replicates closer together than this differ by rounding alone
@@ -71,11 +73,13 @@ class Estimate:
         """Paired difference to another generation: value, 95 % interval and p value."""
         deltas = self.draws - other.draws
         deltas[np.abs(deltas) < _TINY] = 0
-        if self.outcomes is not None and other.outcomes is not None:
-            p_value = mcnemar_p_value(self.outcomes, other.outcomes)
-        else:
-            p_value = bootstrap_p_value(deltas[1:])
-        return float(deltas[0]), _percentiles(deltas[1:]), float(p_value)
+        if self.outcomes is None or other.outcomes is None:
+            return float(deltas[0]), _percentiles(deltas[1:]), float(bootstrap_p_value(deltas[1:]))
+        p_value = mcnemar_p_value(self.outcomes, other.outcomes)
+        interval = (np.nan, np.nan)  # a model against itself
+        if np.isfinite(p_value):  # few images tell two good models apart: too few to resample
+            interval = paired_difference_interval(self.outcomes, other.outcomes)
+        return float(deltas[0]), interval, float(p_value)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,6 +92,8 @@ class Panel:
     records: Records
     cells: tuple[str, ...]
     replicates: int
+    keep: Callable[[npt.NDArray[np.str_]], npt.NDArray[np.bool_]] | None = None
+    """Which units count, from their ids [N]; None: all."""
 
     @functools.cached_property
     def generations(self) -> tuple[str, ...]:
@@ -97,40 +103,50 @@ class Panel:
     @functools.cached_property
     def ids(self) -> npt.NDArray[np.str_]:
         """[N] ids common to all generations and cells, sorted: the order of the records does not matter."""
-        distinct: list[npt.NDArray[np.str_]] = [np.unique(ids) for ids in self._orders]
-        return functools.reduce(np.intersect1d, distinct) if distinct else np.empty(0, dtype=str)
+        distinct: list[npt.NDArray[np.str_]] = [np.unique(ids) for ids in self._orders[0]]
+        if not distinct:
+            return np.empty(0, dtype=str)
+        common: npt.NDArray[np.str_] = functools.reduce(np.intersect1d, distinct)
+        return common if self.keep is None else common[self.keep(common)]
 
     @functools.cached_property
     def weights(self) -> npt.NDArray[np.float32]:
         """[B, N] of the bootstrap, the same for every generation, cell and eval of N units."""
-        return bootstrap_weights(len(self.ids), replicates=self.replicates, seed=_SEED)
+        return _weights(len(self.ids), self.replicates)
 
     def array(self, generation: str, name: str, cell: str = "", axis: int = 0) -> npt.NDArray[Any]:
         """One array of a cell (the first, where none is named) over `ids`, units moved to its first axis."""
-        arrays = self.records[generation][cell or self.cells[0]]
-        for ids, rows in zip(self._orders, self._rows, strict=True):
-            if np.array_equal(ids, arrays["ids"]):
-                return np.moveaxis(arrays[name], axis, 0)[rows]
-        raise KeyError(f"{generation} is not part of this panel")
+        place = cell or self.cells[0]
+        rows = self._rows[self._orders[1][generation, place]]
+        return np.moveaxis(self.records[generation][place][name], axis, 0)[rows]
 
     @functools.cached_property
     def _complete(self) -> tuple[str, ...]:
         return tuple(name for name, cells in self.records.items() if all(cell in cells for cell in self.cells))
 
     @functools.cached_property
-    def _orders(self) -> list[npt.NDArray[np.str_]]:
-        """The different id arrays of all generations and cells; usually one."""
+    def _orders(self) -> tuple[list[npt.NDArray[np.str_]], dict[tuple[str, str], int]]:
+        """The different id arrays, usually one, and which of them each generation and cell has.
+
+        Compared once: in a run folder every look at a cell's ids is a look at a file.
+        """
         orders: list[npt.NDArray[np.str_]] = []
-        for ids in (self.records[name][cell]["ids"] for name in self._complete for cell in self.cells):
-            if not any(np.array_equal(ids, known) for known in orders):
-                orders.append(ids)
-        return orders
+        order_of = {}
+        for name in self._complete:
+            for cell in self.cells:
+                ids = self.records[name][cell]["ids"]
+                known = next((k for k, order in enumerate(orders) if np.array_equal(ids, order)), len(orders))
+                if known == len(orders):
+                    orders.append(ids)
+                order_of[name, cell] = known
+        return orders, order_of
 
     @functools.cached_property
     def _rows(self) -> list[npt.NDArray[np.int64]]:
         """Where `ids` stand in each of `_orders`."""
-        sorters = [np.argsort(ids) for ids in self._orders]
-        return [s[np.searchsorted(ids, self.ids, sorter=s)] for ids, s in zip(self._orders, sorters, strict=True)]
+        orders, _ = self._orders
+        sorters = [np.argsort(ids) for ids in orders]
+        return [s[np.searchsorted(ids, self.ids, sorter=s)] for ids, s in zip(orders, sorters, strict=True)]
 
     def means(self, outcomes: npt.NDArray[Any]) -> Floats:
         """Column means [1 + B, K] of outcomes [N, K]: measured, then resampled with the common weights."""
@@ -148,6 +164,24 @@ class Panel:
         draws = np.array([statistic(*(column[rows] for column in columns)) for rows in indices], dtype=np.float64)
         return Estimate(np.concatenate([[value], np.clip(draws - draws.mean() + value, 0, 1)]))
 
+    def calibration_error(
+        self, confidence: npt.NDArray[Any], correct: npt.NDArray[Any], *, num_bins: int = 15
+    ) -> Estimate:
+        """`expected_calibration_error` of confidences and outcomes [N] or [N, K], K answers for each unit pooled.
+
+        The error is a sum of absolute means of bins, so its resamples are one matrix product. They are shifted as in
+        `resampled`.
+        """
+        columns = confidence.reshape(len(confidence), -1).astype(np.float64)
+        gaps = correct.reshape(columns.shape) - columns
+        bins = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], columns, side="left")
+        rows = np.broadcast_to(np.arange(len(columns))[:, None], columns.shape)
+        by_bin = np.zeros((len(columns), num_bins))
+        np.add.at(by_bin, (rows, bins), gaps)
+        draws = np.abs(self.means(by_bin)).sum(axis=1) / columns.shape[1]
+        draws[1:] = np.clip(draws[1:] - draws[1:].mean() + draws[0], 0, 1)
+        return Estimate(draws)
+
     def proportion(self, quantity: Quantity, outcomes: Mapping[str, npt.NDArray[np.bool_]]) -> list[Row]:
         """Rows of a share of units, from outcomes bool [N] by generation."""
         estimates = {name: Estimate(self.means(hits[:, None])[:, 0], hits) for name, hits in outcomes.items()}
@@ -161,17 +195,48 @@ class Panel:
         """The value of each generation, followed by its paired differences."""
         rows = []
         for name, estimate in estimates.items():
-            row = functools.partial(Row, generation=name, n=len(self.ids), **dataclasses.asdict(quantity))
-            low, high = estimate.interval()
-            rows.append(row(value=estimate.value, ci_low=low, ci_high=high))
-            for versus, other in references(name, tuple(estimates)):
+            rows.append(self.one(quantity, name, estimate))
+            for versus, other in self.references(name, estimates):
                 value, (low, high), p_value = estimate.minus(estimates[other])
-                rows.append(row(versus=versus, value=value, ci_low=low, ci_high=high, p_value=p_value))
+                row = self.one(quantity, name, estimate, versus=versus)
+                rows.append(dataclasses.replace(row, value=value, ci_low=low, ci_high=high, p_value=p_value))
         return rows
 
+    def references(self, name: str, measured: Collection[str]) -> Iterator[tuple[Reference, str]]:
+        """What model `name` is compared with; the first of plain models is the first of the records."""
+        return references(name, measured, next(iter(self.records)))
 
-def references(name: str, generations: Sequence[str]) -> Iterator[tuple[Reference, str]]:
-    """What generation `name` is compared with, of those that were measured."""
+    def one(
+        self, quantity: Quantity, name: str, estimate: Estimate, *, versus: Reference | Literal[""] = "", n: int = -1
+    ) -> Row:
+        """The row of one estimate of one model; `n` units, or all."""
+        low, high = estimate.interval()
+        return Row(
+            generation=name,
+            versus=versus,
+            value=estimate.value,
+            ci_low=low,
+            ci_high=high,
+            n=len(self.ids) if n < 0 else n,
+            **dataclasses.asdict(quantity),
+        )
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(num_units: int, replicates: int) -> npt.NDArray[np.float32]:
+    """Drawn once for the panels of one size that follow one another: 50,000 units take seconds."""
+    return bootstrap_weights(num_units, replicates=replicates, seed=_SEED)
+
+
+def references(name: str, generations: Collection[str], first: str) -> Iterator[tuple[Reference, str]]:
+    """What model `name` is compared with, of those that were measured.
+
+    A generation: with the teacher, the one before, and the control. Another model: with `first`.
+    """
+    if not is_generation(name):
+        if name != first and first in generations:
+            yield "first", first
+        return
     if name != "0" and "0" in generations:
         yield "gen0", "0"
     if name != "control":

@@ -72,7 +72,7 @@ def pictures(whole_pictures: list[np.ndarray], crops: ImageSet) -> PictureSet:
         ids=crops.ids,
         labels=crops.labels,
         classes=crops.classes,
-        crop=224,
+        size=224,
         preprocessing="shorter side 256",
         fingerprint=fingerprint(*whole_pictures),
         decode=whole_pictures.__getitem__,
@@ -218,7 +218,7 @@ def test_a_real_classifier_on_real_photographs(tmp_path: Path) -> None:
     crops, _ = read_images(folder)
     sets = {"val": crops, "val-pictures": picture_set(folder)}
     real = dataclasses.replace(
-        context(lite0.model, sets, tmp_path, batch_size=8, perturbation_images=8), input_px=lite0.input_size
+        context(lite0.model, sets, tmp_path, batch_size=8, perturbation_images=8), input_px=lite0.input_px
     )
     easy, hard = (EVALS["imagenet-c"].predict(real, cell) for cell in ("brightness-1", "gaussian_noise-5"))
     assert (easy["top1"] == easy["labels"]).mean() >= 0.7

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import optimize
 
 from nsbench.evals.paired import Estimate, Panel, Quantity, references
+from nsbench.metrics.calibration import expected_calibration_error
 from nsbench.metrics.intervals import bootstrap_weights
 from nsbench.results import Row
 from tests.evals.conftest import find
@@ -42,15 +44,25 @@ def hits() -> Outcomes:
 
 def test_what_each_generation_is_compared_with() -> None:
     every = ("0", "1", "2", "3", "control")
-    assert {name: list(references(name, every)) for name in every} == {
+    assert {name: list(references(name, every, "0")) for name in every} == {
         "0": [("control", "control")],
         "1": [("gen0", "0"), ("previous", "0"), ("control", "control")],
         "2": [("gen0", "0"), ("previous", "1"), ("control", "control")],
         "3": [("gen0", "0"), ("previous", "2"), ("control", "control")],
         "control": [("gen0", "0")],
     }
-    assert list(references("3", ("1", "3"))) == []
-    assert list(references("10", ("9", "10"))) == [("previous", "9")]
+    assert list(references("3", ("1", "3"), "1")) == []
+    assert list(references("10", ("9", "10"), "9")) == [("previous", "9")]
+
+
+def test_models_are_compared_with_the_first_of_the_command_or_with_nobody() -> None:
+    every = ("b", "a", "c")
+    assert {name: list(references(name, every, "b")) for name in every} == {
+        "b": [],
+        "a": [("first", "b")],
+        "c": [("first", "b")],
+    }
+    assert list(references("c", ("a", "c"), "b")) == []  # the first has no answers here: the second does not step in
 
 
 def slow_replicates(values: np.ndarray) -> list[float]:
@@ -93,8 +105,28 @@ def test_proportions_have_wilson_intervals_and_mcnemar_tests(hits: Outcomes) -> 
         assert row.value == pytest.approx((gained - lost) / 80)
         tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1)) / 2 ** (gained + lost)
         assert row.p_value == pytest.approx(min(1.0, 2 * tail))
-        deltas = [a - b for a, b in zip(slow_replicates(hits[name]), slow_replicates(hits[other]), strict=True)]
-        assert (row.ci_low, row.ci_high) == pytest.approx(slow_interval(deltas), abs=1e-12)
+        assert -1 < row.ci_low < row.value < row.ci_high < 1
+        assert score(gained, lost, 80, row.ci_low) == pytest.approx(z, abs=1e-4)
+        assert score(gained, lost, 80, row.ci_high) == pytest.approx(-z, abs=1e-4)
+
+
+def score(gained: int, lost: int, n: int, difference: float) -> float:
+    """Tango's statistic (1998, Stat. Med. 17:891): how many standard errors `difference` is below what was found.
+
+    The standard error is that of the likeliest shares of images, found by a search, of which the two models' shares
+    differ by `difference`.
+    """
+
+    def unlikely(q: float) -> float:
+        return (
+            -gained * math.log(q + difference)
+            - lost * math.log(q)
+            - (n - gained - lost) * math.log(1 - 2 * q - difference)
+        )
+
+    low, high = max(0.0, -difference) + 1e-12, (1 - difference) / 2 - 1e-12
+    q = float(optimize.minimize_scalar(unlikely, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x)
+    return (gained - lost - n * difference) / math.sqrt(n * (2 * q + difference - difference**2))
 
 
 def test_means_have_percentile_intervals_and_bootstrap_p_values() -> None:
@@ -200,3 +232,25 @@ def test_resampled_statistics_are_paired_and_centred() -> None:
     assert low < estimate.value < high
     assert estimate.draws[1:].mean() == pytest.approx(estimate.value)
     assert estimate.minus(panel.resampled(gap, confidence, correct))[0] == 0
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+def test_calibration_errors_are_resampled_bin_by_bin(answers: int) -> None:
+    """Weighted means of the bins' gaps, one replicate at a time, shifted to have their mean at the value."""
+    rng = np.random.default_rng(4)
+    confidence = rng.uniform(0, 1, (60, answers)).round(2)
+    confidence[0, 0], confidence[1, 0] = 0, 1
+    correct = rng.random((60, answers)) < confidence
+    panel = panel_of(60, ("0",))
+    estimate = panel.calibration_error(confidence, correct)
+    assert estimate.value == pytest.approx(expected_calibration_error(confidence.ravel(), correct.ravel()))
+    slow = []
+    for weights in bootstrap_weights(60, replicates=REPLICATES, seed=0):
+        bins = dict.fromkeys(range(15), 0.0)
+        for weight, confidences, hits in zip(weights, confidence, correct, strict=True):
+            for c, hit in zip(confidences, hits, strict=True):
+                bins[max(0, math.ceil(float(c) * 15) - 1)] += float(weight) * (float(hit) - float(c))
+        slow.append(sum(map(abs, bins.values())) / (float(weights.sum()) * answers))
+    shifted = np.clip(np.array(slow) - np.mean(slow) + estimate.value, 0, 1)
+    np.testing.assert_allclose(estimate.draws[1:], shifted, atol=1e-12)
+    assert np.mean(slow) > estimate.value  # without the shift the interval would lie too high

@@ -15,6 +15,7 @@ from nsbench.data.images import ImageSet
 from nsbench.evals import Records
 from nsbench.evals.base import image_seeds
 from nsbench.evals.imagenet_p import source_images
+from nsbench.metrics.intervals import bootstrap_weights, wilson_interval
 from nsbench.results import Row
 from tests.evals.conftest import CONFIG, find
 from tests.evals.test_table import SEVERITIES, C, P
@@ -48,9 +49,39 @@ def test_imagenet(
         brier += sum((p[c] - (c == label)) ** 2 for c in range(10))
         bins.setdefault(math.ceil(p.max() * 15), []).append((p.max(), order[0] == label))
     ece = sum(abs(sum(hit - confidence for confidence, hit in members)) for members in bins.values())
-    expected = {"top1": top1, "top5": top5, "ECE": ece, "NLL": nll, "Brier": brier}
+    less = sum(len(m) * (2 * abs(gap) - folded(gap, rate, len(m))) for m, gap, rate in map(moments, bins.values()))
+    expected = {"top1": top1, "top5": top5, "ECE": ece, "ECE_debiased": max(0, less), "NLL": nll, "Brier": brier}
     for metric, total in expected.items():
         assert find(rows["imagenet"], metric, generation).value == pytest.approx(total / 60, abs=1e-5)
+
+
+def moments(members: list[tuple[float, bool]]) -> tuple[list[tuple[float, bool]], float, float]:
+    """A bin, its accuracy less its confidence, and its accuracy."""
+    rate = sum(hit for _, hit in members) / len(members)
+    return members, rate - sum(confidence for confidence, _ in members) / len(members), rate
+
+
+def folded(gap: float, rate: float, count: int) -> float:
+    """E|X| of a normal X with the mean of the gap and the variance of a bin's accuracy, by summing over a fine grid."""
+    sigma = math.sqrt(rate * (1 - rate) / count)
+    if sigma == 0:
+        return abs(gap)
+    steps = np.linspace(-8, 8, 20_001)
+    return float((abs(gap + sigma * steps) * np.exp(-(steps**2) / 2)).sum() / np.exp(-(steps**2) / 2).sum())
+
+
+def test_negative_flips(records: dict[str, Records], rows: dict[str, list[Row]]) -> None:
+    answers = {g: records["imagenet"][g]["val"] for g in GENERATIONS}
+    for generation, versus, other in (("2", "gen0", "0"), ("2", "previous", "1"), ("0", "control", "control")):
+        lost = 0
+        for now, before, label in zip(
+            answers[generation]["top1"], answers[other]["top1"], answers[generation]["labels"], strict=True
+        ):
+            lost += int(before == label != now)
+        row = find(rows["imagenet"], "negative_flips", generation, versus=versus)
+        assert row.value == lost / 60
+        assert (row.ci_low, row.ci_high) == wilson_interval(lost, 60)
+        assert math.isnan(row.p_value)  # a share, whose null would be that nothing is ever lost
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -112,6 +143,62 @@ def test_imagenet_c(generation: str, records: dict[str, Records], rows: dict[str
     assert find(found, "error", generation, level="mean").value == pytest.approx(sum(everything) / 75)
     assert find(found, "mCE", generation, level="mean").value == pytest.approx(sum(ces) / 15, nan_ok=True)
     assert find(found, "mCE", generation, level="mean").n == 60
+    without = [ce for name, ce in zip(C, ces, strict=True) if name not in ("brightness", "contrast")]
+    fewer = find(found, "mCE without brightness and contrast", generation, level="mean")
+    assert fewer.value == pytest.approx(sum(without) / 13, nan_ok=True)
+    assert find(found, "clean_error", generation).value == sum(wrong(record, generation, "clean")) / 60
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_imagenet_c_relative(generation: str, records: dict[str, Records], rows: dict[str, list[Row]]) -> None:
+    """What the corruptions add to the clean errors, in percent of what they add to generation 0's."""
+    record, relative = records["imagenet-c"], []
+    for name in C:
+        beyond = {}
+        for g in ("0", generation):
+            errors = [sum(wrong(record, g, f"{name}-{s}")) for s in SEVERITIES]
+            beyond[g] = sum(errors) - 5 * sum(wrong(record, g, "clean"))
+        relative.append(100 * beyond[generation] / beyond["0"] if beyond["0"] >= 30 else math.nan)
+        row = find(rows["imagenet-c"], "relative_CE", generation, subset=name, level="mean")
+        assert row.value == pytest.approx(relative[-1], nan_ok=True)
+    mean = find(rows["imagenet-c"], "relative_mCE", generation, level="mean")
+    assert mean.value == pytest.approx(sum(relative) / 15, nan_ok=True)
+    assert not all(map(math.isnan, relative))
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_imagenet_c_calibration(generation: str, records: dict[str, Records], rows: dict[str, list[Row]]) -> None:
+    record = records["imagenet-c"][generation]
+    for level in SEVERITIES:
+        bins: dict[int, list[float]] = {}
+        for name in C:
+            arrays = record[f"{name}-{level}"]
+            for confidence, top1, label in zip(arrays["confidence"], arrays["top1"], arrays["labels"], strict=True):
+                bins.setdefault(math.ceil(float(confidence) * 15), []).append(float(top1 == label) - float(confidence))
+        row = find(rows["imagenet-c"], "ECE", generation, level=level)
+        assert row.value == pytest.approx(sum(abs(sum(gaps)) for gaps in bins.values()) / (60 * 15))
+        assert row.n == 60
+        assert row.ci_low < row.value < row.ci_high
+
+
+def test_imagenet_c_where_both_are_right_when_clean(records: dict[str, Records], rows: dict[str, list[Row]]) -> None:
+    record = records["imagenet-c"]
+    for generation, versus, other in (("2", "gen0", "0"), ("1", "control", "control"), ("control", "gen0", "0")):
+        both = [
+            not a and not b
+            for a, b in zip(wrong(record, generation, "clean"), wrong(record, other, "clean"), strict=True)
+        ]
+        each = {g: np.mean([wrong(record, g, f"{name}-{s}") for name in C for s in SEVERITIES], axis=0)
+                for g in (generation, other)}  # fmt: skip
+        differences = [each[generation][i] - each[other][i] for i in range(60) if both[i]]
+        row = find(rows["imagenet-c"], "error_where_both_right_when_clean", generation, versus=versus, level="mean")
+        assert row.value == pytest.approx(sum(differences) / len(differences))
+        assert row.n == len(differences) < 60
+        replicates = []
+        for weights in bootstrap_weights(60, replicates=CONFIG.replicates, seed=0):
+            kept = [float(w) for w, right in zip(weights, both, strict=True) if right]
+            replicates.append(sum(w * d for w, d in zip(kept, differences, strict=True)) / sum(kept))
+        assert (row.ci_low, row.ci_high) == pytest.approx(tuple(np.quantile(replicates, [0.025, 0.975])))
 
 
 def flips(top1: np.ndarray, noise: bool) -> list[int]:
@@ -148,6 +235,17 @@ def test_imagenet_p(generation: str, records: dict[str, Records], rows: dict[str
     assert find(found, "flip_probability", generation).value == pytest.approx(sum(fps) / 10)
     assert find(found, "mFR", generation).value == pytest.approx(sum(frs) / 10, nan_ok=True)
     assert find(found, "T5D", generation).value == pytest.approx(sum(t5ds) / 10)
+    without = [fr for name, fr in zip(P, frs, strict=True) if name not in ("brightness", "translate", "rotate")]
+    fewer = find(found, "mFR without brightness, translate and rotate", generation)
+    assert fewer.value == pytest.approx(sum(without) / 7, nan_ok=True)
+    right = [
+        frame == label
+        for name in P
+        for video, label in zip(record[generation][name]["top1"], record[generation][name]["labels"], strict=True)
+        for frame in video
+    ]
+    assert len(right) == sum(record["0"][name]["top1"].size for name in P)
+    assert find(found, "top1_all_frames", generation).value == pytest.approx(sum(right) / len(right))
     assert {row.n for row in found} == {20}
 
 
@@ -186,12 +284,20 @@ def test_fgsm(
     seeds = image_seeds(images.ids, CONFIG.data_seed, "random-sign")
     attacked = []
     for epsilon_px, level in ((0, "0"), (4, "4"), (32, "32")):
+        (adversarial,) = fgsm(model, batch, labels, [epsilon_px / 255])
         with torch.no_grad():
-            hit = model(fgsm(model, batch, labels, epsilon_px / 255)).argmax(dim=1).eq(labels).float().mean().item()
+            hit = model(adversarial).argmax(dim=1).eq(labels).float().mean().item()
             sign = model(random_sign(batch, epsilon_px / 255, seeds)).argmax(dim=1).eq(labels).float().mean().item()
         assert find(found, "top1", generation, level=level).value == pytest.approx(hit)
         assert find(found, "random_sign_top1", generation, level=level).value == pytest.approx(sign)
         attacked.append(hit)
+        hits = model(adversarial).argmax(dim=1).eq(labels).tolist()
+        if epsilon_px == 0:
+            right = hits
+            continue
+        lost = sum(before and not after for before, after in zip(right, hits, strict=True))
+        success = find(found, "attack_success", generation, level=level)
+        assert (success.value, success.n) == (pytest.approx(lost / sum(right)), sum(right))
     assert find(found, "top1", generation, level="mean").value == pytest.approx(sum(attacked[1:]) / 2)
     leaf = batch.clone().requires_grad_()
     nn.functional.cross_entropy(model(leaf), labels, reduction="sum").backward()

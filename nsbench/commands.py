@@ -1,0 +1,147 @@
+"""What `nsbench eval`, `check` and `certify` say and return; the command line has their options, others their work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nsbench.config import EvaluationConfig
+from nsbench.configfile import load_config, to_toml
+from nsbench.evaluation import Evaluated, evaluate_models, require_data
+from nsbench.runfolder import RunFolder, plain_name
+
+_FLAGS = {
+    "workers": "workers",
+    "device": "device",
+    "baseline": "baseline",
+    "data_dir": "data.dir",
+    "batch_size": "eval.batch_size",
+    "limit": "eval.limit",
+    "on_bad_image": "eval.on_bad_image",
+    "subset": "eval.subset",
+    "amp": "eval.amp",
+}
+
+
+def evaluation_config(models: Sequence[str], options: Mapping[str, Any]) -> EvaluationConfig:
+    """The configuration of the command's flags."""
+    overrides = {key: options[flag] for flag, key in _FLAGS.items() if options.get(flag) is not None}
+    if options.get("evals"):
+        overrides["eval.evals"] = options["evals"].split(",")
+    if models:
+        overrides["models"] = list(models)
+    return load_config(
+        options.get("config"), kind=EvaluationConfig, overrides=overrides, assignments=options["assignments"]
+    )
+
+
+def evaluate_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Run an evaluation and print its headlines; whether some cells failed."""
+    from nsbench.runrecord import clear
+
+    config = evaluation_config(models, options)
+    folder = RunFolder(options["out"] or default_folder(config))
+    if options["dry_run"]:
+        click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
+        return False
+    require_data(config)
+    if options["fresh"]:
+        clear(folder)
+    done = evaluate_models(config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"])
+    if done.is_main:
+        _say(done, folder)
+    return bool(done.failed)
+
+
+def default_folder(config: EvaluationConfig) -> Path:
+    """`runs/eval/<models>`; what a folder was made with is in it, and another config is refused."""
+    return Path("runs") / "eval" / plain_name("+".join(config.models))
+
+
+def _say(done: Evaluated, folder: RunFolder) -> None:
+    from nsbench.report.summary import model_table
+
+    if not done.new:
+        click.echo(f"everything in {folder.root} is done; nothing was measured", err=True)
+    for line in done.notes:
+        click.echo(f"note: {line}", err=True)
+    for name, reason in done.skipped.items():
+        click.echo(f"skipped {name}: {reason}", err=True)
+    for line in done.failed:
+        click.echo(f"failed {line}", err=True)
+    if folder.report.is_file():
+        click.echo(model_table(folder))
+        click.echo(f"\nreport: {folder.report}")
+
+
+def check_command(data_dir: str | None, assignments: Sequence[str], golden: bool) -> bool:
+    """Print what is found; whether nothing is wrong."""
+    if golden:
+        return _check_golden()
+    from nsbench.data.suites import open_suites
+    from nsbench.doctor import check_suites, render, verdicts
+
+    config = load_config(
+        None,
+        kind=EvaluationConfig,
+        overrides={"models": ["none"], **({"data.dir": data_dir} if data_dir else {})},
+        assignments=assignments,
+    )
+    require_data(config)
+    overrides = {name: Path(path) for name, path in config.data.overrides().items()}
+    suites = open_suites(Path(config.data.dir) if config.data.dir else None, overrides)
+    findings = check_suites(suites)
+    click.echo(render(findings, verdicts(suites, findings)))
+    return not any(finding.state == "problem" for finding in findings)
+
+
+def _check_golden() -> bool:
+    from nsbench.golden import NOT_RECOMPUTED, check_golden
+
+    checks = check_golden()
+    rows = [
+        [
+            one.model,
+            one.metric + (" (derived)" if one.derived else ""),
+            f"{one.computed:.3f}",
+            f"{one.published:.3f}",
+            "ok" if one.passed else "WRONG",
+            one.source,
+        ]
+        for one in checks
+    ]
+    click.echo(_table(("model", "metric", "computed", "published", "", "source"), rows))
+    for line in NOT_RECOMPUTED:
+        click.echo(f"not recomputed: {line}")
+    return all(one.passed for one in checks)
+
+
+def certify_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
+    """Measure models of known figures and print both; whether all that could be compared agree."""
+    from nsbench.certify import DEFAULT_MODELS, certified_evals, compare
+
+    models = models or DEFAULT_MODELS
+    config = evaluation_config(models, {**options, "evals": options["evals"] or ",".join(certified_evals(models))})
+    require_data(config)
+    folder = RunFolder(options["out"] or Path("runs") / "certify")
+    done = evaluate_models(config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"])
+    compared = compare(folder)
+    rows = [
+        [one.model, one.what, f"{one.measured:.2f}", f"{one.published:.2f}", f"{one.tolerance:.2f}", one.verdict]
+        for one in compared
+    ]
+    click.echo(_table(("model", "figure", "measured", "published", "tolerance", ""), rows))
+    for name, reason in done.skipped.items():
+        click.echo(f"not compared, {name}: {reason}", err=True)
+    for line in done.failed:
+        click.echo(f"failed {line}", err=True)
+    return bool(compared) and all(one.agrees for one in compared) and not done.failed
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,98 @@
+"""The ranks of one job, as torchrun starts them: who predicts which batches, and how the answers come together.
+
+Ranks predict, rank 0 measures: batches are fixed by the order of the images and the batch size, rank r takes
+`batches[r::world]`, and what they answered is joined in the order of the batches. So no number depends on how many
+ranks there are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from nsbench.errors import ConfigError, NsbenchError
+
+T = TypeVar("T")
+
+_PATIENCE = datetime.timedelta(hours=6)
+"""How long a rank waits for another: rank 0 may decode all of ImageNet's validation images first."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """This process among those that share one job; alone, all of it costs nothing."""
+
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this rank writes, measures and speaks."""
+        return self.rank == 0
+
+    def own(self, items: Sequence[T]) -> Sequence[T]:
+        """The items that this rank works on: `items[rank::world]`."""
+        return items[self.rank :: self.world]
+
+    def joined(self, work: Callable[[], Mapping[int, T]]) -> dict[int, T]:
+        """`work()` of all ranks together, by ascending key, on every rank.
+
+        Raises:
+            NsbenchError: the work of a rank ended in one; all ranks raise that of the lowest, and none hangs.
+        """
+        if self.world == 1:
+            return dict(sorted(work().items()))
+        import torch.distributed as dist
+
+        mine: Mapping[int, T] | NsbenchError
+        try:
+            mine = work()
+        except NsbenchError as error:
+            mine = error
+        gathered: list[Any] = [None] * self.world
+        dist.all_gather_object(gathered, mine)
+        for part in gathered:
+            if isinstance(part, NsbenchError):
+                raise part
+        return dict(sorted((key, value) for part in gathered for key, value in part.items()))
+
+    def first(self, work: Callable[[], T]) -> T:
+        """`work()` done by rank 0 while the others wait; its result on every rank.
+
+        Raises:
+            NsbenchError: rank 0's, on every rank.
+        """
+        return self.joined(lambda: {0: work()} if self.is_main else {})[0]
+
+
+@contextlib.contextmanager
+def connected() -> Iterator[Ranks]:
+    """The ranks that torchrun started, connected through gloo; a single one where nothing was started.
+
+    Raises:
+        ConfigError: the environment names ranks that cannot be reached.
+    """
+    said = os.environ.get("WORLD_SIZE", "1")
+    if not said.isdecimal() or not int(said):
+        raise ConfigError(f"WORLD_SIZE is {said!r}, not a number of ranks; unset it, or start with torchrun")
+    world = int(said)
+    if world == 1:
+        yield Ranks()
+        return
+    import torch.distributed as dist
+
+    try:
+        dist.init_process_group("gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"rank {os.environ.get('RANK', '?')} of {world} cannot join the others "
+            f"({str(error).splitlines()[0]}); start all of them with torchrun"
+        ) from None
+    try:
+        yield Ranks(rank=dist.get_rank(), world=world)
+    finally:
+        dist.destroy_process_group()
