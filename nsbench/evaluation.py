@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nsbench.allocator import keep_freed_memory
 from nsbench.config import EvaluationConfig
 from nsbench.configfile import to_toml
 from nsbench.data.suites import Suites, open_suites
@@ -106,6 +107,7 @@ class _Run:
         import torch
 
         config = self.config
+        keep_freed_memory()
         torch.set_num_threads(config.threads)
         device = _device(config.device)
         outcomes: list[Measured] = []
@@ -135,7 +137,10 @@ class _Run:
             new=sum(outcome.new for outcome in outcomes),
             failed=tuple(line for outcome in outcomes for line in outcome.failed),
             skipped=skipped,
-            notes=tuple(f"{key}: {note}" for key, model in models.items() for note in model["notes"]),
+            notes=(
+                *(f"{key}: {note}" for key, model in models.items() for note in model["notes"]),
+                *_not_images(self.suites),
+            ),
             is_main=self.ranks.is_main,
         )
 
@@ -180,7 +185,10 @@ class _Run:
                 field = name.replace("-", "_")
                 reasons[name] = self.suites.missing.get(field, "") or self.suites.missing.get("val", "")
                 if field in self.suites.names:
-                    reasons[name] = f"{model.name} has {model.num_classes} classes, not ImageNet's thousand"
+                    reasons[name] = f"{model.name} has {model.num_classes:,} classes, not ImageNet's thousand"
+                elif not reasons[name] and self.suites.val is not None:
+                    known = len(self.suites.val.classes)
+                    reasons[name] = f"{model.name} has {model.num_classes:,} classes, and val {known:,}"
         return reasons
 
     def _start(
@@ -250,10 +258,19 @@ def _loader(config: EvaluationConfig) -> Load:
     return lambda name: load_pretrained(name, **options)
 
 
+def _not_images(suites: Suites) -> Iterator[str]:
+    """What lies among the clean images and is not measured."""
+    left_out = getattr(suites.val, "left_out", ())
+    if left_out:
+        yield f"val: {len(left_out):,} files are no images by their names and are left out, first {left_out[0]}"
+
+
 def _nothing_to_do(suites: Suites, model: Pretrained) -> str:
     there = ", ".join(suites.names) or "nothing"
+    val = f" (val of {len(suites.val.classes):,} classes)" if suites.val is not None else ""
     return (
-        f"none of the evals asked for can run: there is {there}, and {model.name} has {model.num_classes} classes; "
+        f"none of the evals asked for can run: there is {there}{val}, and {model.name} has {model.num_classes:,} "
+        "classes; "
         "name a data folder with --data-dir, or other evals"
     )
 

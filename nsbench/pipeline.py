@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from nsbench.allocator import keep_freed_memory
 from nsbench.config import Config
 from nsbench.errors import ConfigError
 from nsbench.evals import EvalContext
@@ -79,6 +80,7 @@ def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress,
     from nsbench.engine.generations import Engine
     from nsbench.models import choose_device
 
+    keep_freed_memory()
     torch.set_num_threads(config.threads)
     device = choose_device(config.device)
     began = time.time()
