@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nsbench.config import EvaluationConfig
 from nsbench.configfile import load_config
 from nsbench.errors import DataError
 from nsbench.evaluation import evaluate_models
+from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.results import read_results
 from nsbench.runfolder import RunFolder
 from nsbench.track import ProgressMode
@@ -53,8 +53,12 @@ def evaluate(
         DataError: images or weights that are not there, or a cell that could not be measured.
     """
     models = [model] if isinstance(model, str) or callable(model) else list(model)
-    by_name = {one if isinstance(one, str) else _name_of(one, place): one for place, one in enumerate(models)}
-    given: dict[str, Any] = {"models": list(by_name), "data.dir": str(data_dir), "eval.evals": list(evals)}
+    names = [one if isinstance(one, str) else _name_of(one, place) for place, one in enumerate(models)]
+    for place, one in enumerate(models):
+        if not isinstance(one, str) and names[place] in names[:place]:  # two lambdas
+            names[place] = f"{names[place]}-{place}"
+    by_name = dict(zip(names, models, strict=True))
+    given: dict[str, Any] = {"models": names, "data.dir": str(data_dir), "eval.evals": list(evals)}
     given |= {f"view.{name}": value for name, value in (view or {}).items()}
     given |= {f"eval.{name}": value for name, value in options.items()}
     config = load_config(None, kind=EvaluationConfig, overrides=given)

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from nsbench.config import EvaluationConfig
 from nsbench.configfile import load_config, to_toml
 from nsbench.evaluation import Evaluated, evaluate_models, require_data
+from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.runfolder import RunFolder, plain_name
 
 _FLAGS = {

@@ -17,8 +17,9 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from nsbench.config import Config, EvaluationConfig
+from nsbench.config import Config
 from nsbench.errors import ConfigError
+from nsbench.evaluationconfig import EvaluationConfig
 
 
 def _require(condition: bool, message: str) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsbench.allocator import keep_freed_memory
-from nsbench.config import EvaluationConfig
 from nsbench.configfile import to_toml
 from nsbench.data.suites import Suites, open_suites
 from nsbench.distributed import Ranks, connected
 from nsbench.errors import ConfigError, DataError
 from nsbench.evals import EVALS, EvalContext
 from nsbench.evals.sets import suite_sets
+from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import write_text
 from nsbench.measuring import Measured, Plan, measure, plan
 from nsbench.results import read_results

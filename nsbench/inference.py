@@ -105,8 +105,24 @@ def log_probabilities(
     filled = F.pad(shown, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else shown
     batch = _model_input(filled, input_px, torch.channels_last if channels_last else torch.contiguous_format)
     with torch.autocast(shown.device.type, torch.bfloat16, enabled=amp == "bf16"):
-        logits = model(batch)
+        logits = _logits(model, batch)
     return F.log_softmax(logits.float(), dim=-1)[: len(shown)]
+
+
+def _logits(model: nn.Module, batch: Tensor) -> Tensor:
+    try:
+        logits = model(batch)
+    except Exception as error:  # a user's model may raise anything
+        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+            raise  # whoever knows the batch size says so
+        words = (str(error).splitlines() or [""])[0]
+        raise DataError(
+            f"the model fails on {len(batch)} images of {batch.shape[-1]} px ({type(error).__name__}: {words})"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(batch):
+        shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise DataError(f"the model gives {shape} for {len(batch)} images; it must give logits [{len(batch)}, classes]")
+    return logits
 
 
 def _model_input(images: Tensor, input_px: int | None, layout: torch.memory_format) -> Tensor:

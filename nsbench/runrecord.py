@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsbench import __version__
-from nsbench.config import Config, EvaluationConfig
+from nsbench.config import Config
 from nsbench.configfile import differing_keys, to_dict, to_toml
 from nsbench.errors import ConfigError
+from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import file_fingerprint, write_npz, write_text
 from nsbench.measuring import plan
 from nsbench.runfolder import SELF_TRAINING, RunFolder

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from nsbench.config import Config, EvalConfig, EvaluationConfig
+from nsbench.config import Config, EvalConfig
 from nsbench.configfile import load_config, suggest
 from nsbench.errors import ConfigError, DataError
 from nsbench.evals import EVALS
 from nsbench.evals.base import Arrays
 from nsbench.evals.perturbation_rows import relative_t5d_rows
 from nsbench.evals.warnings import findings_of
+from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import NpzArrays, file_fingerprint, read_json, read_npz
 from nsbench.measuring import Plan
 from nsbench.results import Row, to_frame, write_results

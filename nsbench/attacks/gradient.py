@@ -60,7 +60,16 @@ def loss_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Ten
         DataError: a label that is no class of the model, a model that passes no gradient, or one that is not finite.
     """
     leaf = images.detach().float().clone().requires_grad_()
-    logits = model(leaf).float()
+    try:
+        logits = model(leaf).float()
+    except Exception as error:  # a user's model may raise anything
+        if "memory" in str(error).lower() or isinstance(error, MemoryError):
+            raise  # whoever knows the batch size says so
+        in_place = "; sub_(), div_() or inplace=True at its beginning is why" if "in-place" in str(error) else ""
+        words = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise DataError(
+            f"the model fails on images that a gradient is asked of ({type(error).__name__}: {words}{in_place})"
+        ) from error
     require_classes(labels, logits)
     loss = F.cross_entropy(logits, labels.clone(), reduction="sum")
     gradient = torch.autograd.grad(loss, leaf, allow_unused=True)[0] if loss.requires_grad else None

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nsbench.data.folder import BadImagePolicy, Folder, list_tree
+from nsbench.data.folder import Folder, list_tree
 from nsbench.data.imagenet_classes import as_imagenet, wnid_indices
 from nsbench.data.pictures import BadImage
-from nsbench.data.streamed import ahead
+from nsbench.data.streamed import Streamed, ahead
 from nsbench.data.tree import CLIP_SUFFIXES, scan
 from nsbench.data.video import decode_clip, require_video
 from nsbench.errors import DataError
@@ -32,34 +32,8 @@ class ClipListing(Folder):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipSet:
-    """Clips that come in batches. One that cannot be read is an error, or is shown black and named."""
-
-    listing: ClipListing
-    on_bad_image: BadImagePolicy = "error"
-    workers: int | None = None
-    """Threads that decode; by default one a core, at most 16."""
-
-    def __len__(self) -> int:
-        return len(self.listing)
-
-    @property
-    def name(self) -> str:
-        return self.listing.name
-
-    @functools.cached_property
-    def ids(self) -> npt.NDArray[np.str_]:
-        """[N]."""
-        return np.array(self.listing.ids, dtype=np.str_)
-
-    @property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """[N]."""
-        return self.listing.labels
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.listing.classes
+class ClipSet(Streamed[ClipListing]):
+    """Clips that come in batches."""
 
     @property
     def num_frames(self) -> int:

@@ -220,6 +220,8 @@ def _size(folder: Path) -> int:
                         size = f"{image.width} x {image.height}"
                         raise DataError(f"{path / files[0]} is {size} px; the images of ImageNet-C are square")
                     return image.width
+    except Image.DecompressionBombError:
+        raise DataError(f"{path / files[0]} has too many pixels; the images of ImageNet-C have 224 x 224") from None
     except OSError as error:
         if error.filename and not os.path.isfile(error.filename):
             raise unreadable(error) from None

@@ -97,7 +97,7 @@ def list_tree(tree: Tree, *, name: str | None = None, classes: Sequence[str] | N
         ids=tuple(f"{c}/{file}" for _, c, files in found for file in files),
         labels=np.repeat(np.array([i for i, _, _ in found], dtype=np.int64), [len(files) for _, _, files in found]),
         classes=tuple(index),
-        left_out=tree.left_out,
+        left_out=tree.left_out + tree.loose,
     )
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -19,14 +19,17 @@ from nsbench.files import fingerprint
 
 _PROBED_CLASSES = 16
 
+Tree = TypeVar("Tree", CorruptionTree, PerturbationTree)
+Cell = TypeVar("Cell")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ReleasedImages:
-    """ImageNet-C or ImageNet-C-bar."""
+class _Released(Generic[Tree, Cell]):
+    """A tree of cells, and how one of them is opened for a model."""
 
-    tree: CorruptionTree
-    open: Callable[[str], StreamedSet]
-    """The images of one cell."""
+    tree: Tree
+    open: Callable[[str], Cell]
+    """The images or clips of one cell."""
 
     @property
     def name(self) -> str:
@@ -35,6 +38,14 @@ class ReleasedImages:
     @property
     def cells(self) -> tuple[str, ...]:
         return self.tree.cells
+
+    def fingerprint(self, cell: str) -> str:
+        """Of one cell, see `probe`."""
+        return probe(self.tree.folders[cell])
+
+
+class ReleasedImages(_Released[CorruptionTree, StreamedSet]):
+    """ImageNet-C or ImageNet-C-bar."""
 
     @property
     def size(self) -> int:
@@ -44,45 +55,16 @@ class ReleasedImages:
     @property
     def preprocessing(self) -> str:
         """For protocols."""
-        return self.images(self.cells[0]).preprocessing
-
-    def images(self, cell: str) -> StreamedSet:
-        """The images of one cell."""
-        return self.open(cell)
-
-    def fingerprint(self, cell: str) -> str:
-        """Of one cell, see `probe`."""
-        return probe(self.tree.folders[cell])
+        return self.open(self.cells[0]).preprocessing
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ReleasedClips:
+class ReleasedClips(_Released[PerturbationTree, ClipSet]):
     """ImageNet-P."""
-
-    tree: PerturbationTree
-    open: Callable[[str], ClipSet]
-    """The clips of one perturbation."""
-
-    @property
-    def name(self) -> str:
-        return self.tree.name
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return self.tree.cells
 
     @property
     def size(self) -> int:
         """Side of the frames in pixels."""
-        return self.clips(self.cells[0]).size
-
-    def clips(self, cell: str) -> ClipSet:
-        """The clips of one perturbation."""
-        return self.open(cell)
-
-    def fingerprint(self, cell: str) -> str:
-        """Of one perturbation, see `probe`."""
-        return probe(self.tree.folders[cell])
+        return self.open(self.cells[0]).size
 
 
 def probe(root: Path) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from nsbench.errors import DataError
 from nsbench.files import fingerprint
 
 T = TypeVar("T")
+L = TypeVar("L", bound=Listing)
 
 _AHEAD = 2
 """Batches that are decoded while the model works on one."""
@@ -42,21 +43,14 @@ def ahead(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StreamedSet:
-    """What `ImageSet` is in memory, from files: the same fields, but the pixels come in batches.
+class Streamed(Generic[L]):
+    """Stored images or clips that come in batches. One that cannot be read is an error, or is shown black and named:
+    whoever measures leaves it out and counts it."""
 
-    A file that is no image is an error, or is shown black and named: whoever measures leaves it out and counts it.
-    """
-
-    listing: Listing
-    view: View
+    listing: L
     on_bad_image: BadImagePolicy = "error"
     workers: int | None = None
     """Threads that decode; by default one a core, at most 16."""
-    subset: tuple[int, ...] | None = None
-    """The classes, ascending, that an answer may name; None: all of the model's."""
-    note: str = ""
-    """What protocols must say of the set: `not held out`, `partial: ...`."""
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -78,6 +72,17 @@ class StreamedSet:
     @property
     def classes(self) -> tuple[str, ...]:
         return self.listing.classes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StreamedSet(Streamed[Listing]):
+    """What `ImageSet` is in memory, from files: the same fields, but the pixels come in batches."""
+
+    view: View
+    subset: tuple[int, ...] | None = None
+    """The classes, ascending, that an answer may name; None: all of the model's."""
+    note: str = ""
+    """What protocols must say of the set: `not held out`, `partial: ...`."""
 
     @property
     def size(self) -> int:

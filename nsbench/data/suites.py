@@ -28,7 +28,7 @@ from nsbench.data.imagenet_val import open_flat_val, with_val_ids
 from nsbench.data.listing import AnyListing, Listing
 from nsbench.data.real_labels import val_number
 from nsbench.data.tables import open_table, table_files
-from nsbench.data.tree import scan, subfolders
+from nsbench.data.tree import Tree, scan, subfolders
 from nsbench.data.variants import (
     Variant,
     open_imagenet_a,
@@ -129,8 +129,8 @@ class Suites:
 
     @property
     def val_note(self) -> str:
-        """What protocols must say of val: it has ImageNet's classes, and images that models may have learnt from."""
-        if self.val is None or not self.is_imagenet:
+        """What protocols must say of val: it has classes of ImageNet, and images that models may have learnt from."""
+        if self.val is None or not all(name in wnid_indices() for name in self.val.classes):
             return ""
         return "" if all(val_number(key) for key in self.val.ids) else NOT_HELD_OUT
 
@@ -183,7 +183,15 @@ def open_val(root: Path, name: str | None = None) -> Listing:
     tree = scan(root)
     if tree.loose and not len(tree):
         return open_flat_val(tree, name)
-    return with_val_ids(list_tree(tree, name=name))
+    return with_val_ids(list_tree(tree, name=name, classes=_classes(tree)))
+
+
+def _classes(tree: Tree) -> list[str] | None:
+    """The class folders where all that hold images are of WordNet ids: `lost+found` beside them is no class."""
+    with_images = [name for name, files in zip(tree.classes, tree.files, strict=True) if files]
+    if not with_images or not all(name in wnid_indices() for name in with_images):
+        return None
+    return [name for name in tree.classes if name in wnid_indices()]
 
 
 def restricted_to(listing: AnyListing, subset: Collection[int]) -> AnyListing:

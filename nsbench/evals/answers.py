@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,10 @@ def answered(
     count = sum(rows.stop - rows.start for rows in own)
 
     def work() -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[int, str]]]:
+        with enough_memory(context.config.batch_size):
+            return answer()
+
+    def answer() -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[int, str]]]:
         parts = {}
         counter = context.progress.counter(images.name, count, unit="image")
         with evaluating(context.model, context.device), counter as answers:
@@ -65,6 +70,21 @@ def answered(
     joined = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     bad = {row: reason for _, reasons in parts.values() for row, reason in reasons.items()}
     return _with_unreadable({"ids": images.ids, "labels": images.labels, **joined}, images, bad)
+
+
+@contextlib.contextmanager
+def enough_memory(batch_size: int) -> Iterator[None]:
+    """Say in one line that a batch does not fit.
+
+    Raises:
+        DataError: memory ran out; CUDA, torch's CPU allocator and Python each say it in their own way.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise DataError(f"not enough memory for batches of {batch_size:,} images; choose a smaller -b") from error
+        raise
 
 
 def classify(

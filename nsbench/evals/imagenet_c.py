@@ -57,7 +57,7 @@ def _shown(sets: Sets, cell: str) -> str:
 def _predict(context: EvalContext, cell: str) -> dict[str, npt.NDArray[Any]]:
     if _RELEASED in context.sets:
         released = context.sets[_RELEASED]
-        images = base_images(context.sets) if cell == CLEAN else released.images(cell)
+        images = base_images(context.sets) if cell == CLEAN else released.open(cell)
         assert images is not None
         return _labelled(_clean(context, images), "released-jpeg", images.size)
     base = base_images(context.sets)

@@ -34,7 +34,7 @@ def _shown(sets: Sets, cell: str) -> str:
 
 
 def _predict(context: EvalContext, cell: str) -> dict[str, npt.NDArray[Any]]:
-    return classify(context, context.sets[_NAME].images(cell), input_px=context.input_px)
+    return classify(context, context.sets[_NAME].open(cell), input_px=context.input_px)
 
 
 def _measure(records: Records, config: EvalConfig) -> list[Row]:

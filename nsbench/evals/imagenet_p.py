@@ -78,7 +78,7 @@ def _shown(sets: Sets, cell: str) -> str:
 
 def _predict(context: EvalContext, cell: str) -> dict[str, npt.NDArray[Any]]:
     if _RELEASED in context.sets:
-        clips = context.sets[_RELEASED].clips(cell)
+        clips = context.sets[_RELEASED].open(cell)
         return _answers(context, clips, clips.batches) | {"provenance": np.array("released-h264")}
     images = _source(context.sets)
     assert images is not None

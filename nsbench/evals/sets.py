@@ -125,11 +125,24 @@ class _Opener:
         return self.chosen(listing)
 
     def chosen(self, listing: AnyListing) -> AnyListing:
-        """The images on the list asked for; wnids become ImageNet's indices for a model of its thousand classes."""
-        wnids = all(name in wnid_indices() for name in listing.classes)
-        if wnids and self.num_classes == len(imagenet_wnids()) > len(listing.classes):
+        """The images on the list asked for; wnids become ImageNet's indices for a model of its thousand classes.
+
+        Raises:
+            DataError: some of the classes are ImageNet's and others are not: their order would say nothing.
+        """
+        if self.num_classes == len(imagenet_wnids()) and any(name in wnid_indices() for name in listing.classes):
             listing = as_imagenet(listing)
         return load_ids(self.config.subset).of(listing) if self.config.subset else listing
+
+    @property
+    def knows_val(self) -> bool:
+        """Whether the model has val's classes; to another one its labels are numbers without a meaning.
+
+        A table without names tells its classes by its largest label: there may be more of them.
+        """
+        classes = self.val.classes
+        numbered = classes == tuple(map(str, range(len(classes))))
+        return len(classes) == self.num_classes or (numbered and len(classes) < self.num_classes)
 
     @property
     def val_note(self) -> str:
@@ -208,6 +221,8 @@ def suite_sets(
     """
     opener = _Opener(suites, view, num_classes, config, workers)
     there = set(suites.names)
+    if "val" in there and not opener.knows_val:
+        there.remove("val")
     makers: dict[str, Callable[[], Any]] = {}
     if "val" in there:
         makers |= {"val": opener.clean, "corruption-base": opener.base, "val-pictures": opener.pictures}
