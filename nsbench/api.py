@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsbench.configfile import load_config
-from nsbench.errors import DataError
+from nsbench.errors import ConfigError, DataError
 from nsbench.evaluation import evaluate_models
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.results import read_results
@@ -24,12 +25,13 @@ Model = str | Callable[..., Any]
 
 
 def evaluate(
-    model: Model | Sequence[Model],
+    model: Model | Sequence[Model] | Mapping[str, Model],
     data_dir: str | Path,
-    evals: Sequence[str] = ("all",),
+    evals: str | Sequence[str] = ("all",),
     *,
     out: str | Path | None = None,
     progress: ProgressMode = "none",
+    device: str = "auto",
     view: dict[str, Any] | None = None,
     **options: Any,
 ) -> pd.DataFrame:
@@ -37,11 +39,13 @@ def evaluate(
 
     Args:
         model: a name that `nsbench eval` takes, or anything callable that turns float images [N, 3, H, W] in [0, 1]
-            into logits [N, C], such as an nn.Module. The first is what the others are compared with.
+            into logits [N, C], such as an nn.Module. The first is what the others are compared with. A dict gives
+            each a name for the table.
         data_dir: the folder that holds `val`, `imagenet-a`, `imagenet-c` and so on, or one set of images.
         evals: names of `nsbench ls evals`; `all` is every one whose images are there.
         out: run folder for records and report; the same call continues there. None keeps nothing.
         progress: what is said meanwhile on stderr.
+        device: torch device; auto is CUDA where there is one.
         view: what replaces a model's preprocessing: size, crop_pct, interpolation, mean, std.
         options: any key of the config's `eval` section, such as batch_size=64, limit=1000, epsilons_px=(0, 4).
 
@@ -52,13 +56,9 @@ def evaluate(
         ConfigError: an unknown eval, option or model.
         DataError: images or weights that are not there, or a cell that could not be measured.
     """
-    models = [model] if isinstance(model, str) or callable(model) else list(model)
-    names = [one if isinstance(one, str) else _name_of(one, place) for place, one in enumerate(models)]
-    for place, one in enumerate(models):
-        if not isinstance(one, str) and names[place] in names[:place]:  # two lambdas
-            names[place] = f"{names[place]}-{place}"
-    by_name = dict(zip(names, models, strict=True))
-    given: dict[str, Any] = {"models": names, "data.dir": str(data_dir), "eval.evals": list(evals)}
+    by_name = dict(_named(model))
+    asked = evals.split(",") if isinstance(evals, str) else list(evals)
+    given: dict[str, Any] = {"models": list(by_name), "data.dir": str(data_dir), "device": device, "eval.evals": asked}
     given |= {f"view.{name}": value for name, value in (view or {}).items()}
     given |= {f"eval.{name}": value for name, value in options.items()}
     config = load_config(None, kind=EvaluationConfig, overrides=given)
@@ -68,7 +68,9 @@ def evaluate(
 
         one = by_name[name]
         shown = config.view.overrides()
-        return load_pretrained(name, **shown) if isinstance(one, str) else wrap(one, name=name, **shown)
+        if isinstance(one, str):
+            return dataclasses.replace(load_pretrained(one, **shown), name=name)
+        return wrap(one, name=name, **shown)
 
     with tempfile.TemporaryDirectory(prefix="nsbench-") as scratch:
         folder = RunFolder(Path(out) if out is not None else Path(scratch) / "run")
@@ -107,6 +109,20 @@ def train_and_eval(config: str | Path | None = None, *, out: str | Path | None =
     folder = RunFolder(Path(out) if out is not None else Path("runs") / resolved.run_name)
     pipeline.train_and_eval(resolved, folder, argv=["nsbench.train_and_eval"], progress="none")
     return folder.root
+
+
+def _named(model: Model | Sequence[Model] | Mapping[str, Model]) -> list[tuple[str, Model]]:
+    """Every model with its name for the table."""
+    if isinstance(model, Mapping):
+        return list(model.items())
+    models = [model] if isinstance(model, str) or callable(model) else list(model)
+    names = [one if isinstance(one, str) else _name_of(one, place) for place, one in enumerate(models)]
+    for place, one in enumerate(models):
+        if names[place] in names[:place]:
+            if isinstance(one, str):
+                raise ConfigError(f"the model {one!r} is named twice")
+            names[place] = f"{names[place]}-{place}"  # two lambdas
+    return list(zip(names, models, strict=True))
 
 
 def _name_of(model: Any, place: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from nsbench import __version__
-from nsbench.errors import NsbenchError, Stopped
+from nsbench.errors import ConfigError, NsbenchError, Stopped
 
 _INTERRUPTED = 130
 _UNWRITABLE = 3
@@ -267,25 +268,43 @@ def _train(options: dict[str, Any], *, measure: bool) -> None:
 def main() -> NoReturn:
     """Entry point of `nsbench` and `python -m nsbench`."""
     signal.signal(signal.SIGTERM, _stop)
-    arguments = [_kebab(word) for word in sys.argv[1:]]
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of images: what matters of one is said by whoever reads it
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code. What a user can mend is one line on stderr, never a traceback."""
     try:
-        cli.main(args=arguments, prog_name="nsbench", standalone_mode=False)
-        sys.exit(0)
+        for word in arguments:
+            if word != word.encode(errors="ignore").decode():
+                raise ConfigError(f"{word!a} is not UTF-8; rename it, or set a UTF-8 locale")
+        cli.main(args=list(map(_kebab, arguments)), prog_name="nsbench", standalone_mode=False)
+        code = 0
+    except SystemExit as done:
+        code = int(done.code or 0)
     except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        code = done.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        print("nsbench: interrupted; the same command continues", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
-    except click.ClickException as error:
+        code = _refused("interrupted; the same command continues", _INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        where = f"; see {context.command_path} --help" if context is not None else ""
+        code = _refused(f"{error.format_message().rstrip('.')}{where}", error.exit_code)
     except OSError as error:
-        where = error.filename or "a file"
-        print(f"nsbench: {where}: {error.strerror}; mend it, and the same command continues", file=sys.stderr)
-        sys.exit(_UNWRITABLE)
+        said = f"{error.filename or 'a file'}: {error.strerror or error}; mend it, and the same command continues"
+        code = _refused(said, _UNWRITABLE)
     except (NsbenchError, Stopped) as error:
-        print(f"nsbench: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = _refused(str(error), error.exit_code)
+    return code
+
+
+def _refused(words: str, code: int) -> int:
+    """Say in one line why nothing more is done, whatever a file's name holds."""
+    print(f"nsbench: {' '.join(words.splitlines())}", file=sys.stderr)
+    return code
 
 
 def _stop(_number: int, _frame: Any) -> NoReturn:

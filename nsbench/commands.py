@@ -40,7 +40,7 @@ def evaluation_config(models: Sequence[str], options: Mapping[str, Any]) -> Eval
 
 
 def evaluate_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
-    """Run an evaluation and print its headlines; whether some cells failed."""
+    """Run an evaluation and print its headlines; whether cells failed, or evals asked for by name could not run."""
     from nsbench.runrecord import clear
 
     config = evaluation_config(models, options)
@@ -54,7 +54,8 @@ def evaluate_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
     done = evaluate_models(config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"])
     if done.is_main:
         _say(done, folder)
-    return bool(done.failed)
+    named = [] if "all" in config.eval.evals else [name for name in config.eval.evals if name in done.skipped]
+    return bool(done.failed or named)
 
 
 def default_folder(config: EvaluationConfig) -> Path:

@@ -110,6 +110,9 @@ class _Run:
         keep_freed_memory()
         torch.set_num_threads(config.threads)
         device = _device(config.device)
+        if len(config.models) > 1:
+            for name in config.models:
+                load(name)  # a name that is wrong, or weights that are not there, are said before hours of work
         outcomes: list[Measured] = []
         models: dict[str, Any] = {}
         plans: dict[str, Plan] = {}
@@ -129,7 +132,7 @@ class _Run:
                 "notes": list(model.notes),
             }
             if not plans[key].cells:
-                raise DataError(_nothing_to_do(self.suites, model))
+                raise DataError(_nothing_to_do(skipped))
             begin = functools.partial(self._start, models, plans, skipped, str(device), last=name == config.models[-1])
             self.ranks.first(begin)
             outcomes.append(measure(self.folder, key, weights, context, plans[key]))
@@ -223,7 +226,7 @@ class _Run:
 
     def _unchanged(self, record: Mapping[str, Any], *, whole: bool) -> bool:
         """Whether the finished run has all of this already, and with `whole` nothing else."""
-        run = self.folder.read_run()
+        run = self.folder.read_run(whole=True)
         if whole and run["order"] != record["order"]:
             return False
         return all(
@@ -265,14 +268,10 @@ def _not_images(suites: Suites) -> Iterator[str]:
         yield f"val: {len(left_out):,} files are no images by their names and are left out, first {left_out[0]}"
 
 
-def _nothing_to_do(suites: Suites, model: Pretrained) -> str:
-    there = ", ".join(suites.names) or "nothing"
-    val = f" (val of {len(suites.val.classes):,} classes)" if suites.val is not None else ""
-    return (
-        f"none of the evals asked for can run: there is {there}{val}, and {model.name} has {model.num_classes:,} "
-        "classes; "
-        "name a data folder with --data-dir, or other evals"
-    )
+def _nothing_to_do(skipped: Mapping[str, str]) -> str:
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
+    more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+    return f"none of the evals asked for can run ({reasons}{more})"
 
 
 def require_data(config: EvaluationConfig) -> None:

@@ -33,9 +33,11 @@ def write_atomic(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
         raise
 
 
@@ -81,11 +83,17 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise _unreadable_npz(path, error) from None
 
 
+class MissingArray(DataError, KeyError):
+    """A record without an array that it must have; a KeyError too, so that `get` gives its default."""
+
+    __str__ = Exception.__str__
+
+
 class NpzArrays(Mapping[str, npt.NDArray[Any]]):
     """The arrays of an `.npz` file, each read when it is asked for: a run has hundreds of files and needs few arrays.
 
     Raises:
-        DataError: as `read_npz`, when an array is asked for.
+        DataError: as `read_npz`, when an array is asked for; `MissingArray` where there is none of its name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,7 +101,7 @@ class NpzArrays(Mapping[str, npt.NDArray[Any]]):
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name not in self._names:
-            raise KeyError(name)
+            raise MissingArray(f"{self.path} has no array {name!r}; delete it and run again")
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 array: npt.NDArray[Any] = archive[name]

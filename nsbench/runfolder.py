@@ -22,6 +22,9 @@ SCHEMA_VERSION = 2
 SELF_TRAINING, MODELS = "self-training", "models"
 """What a run folder holds (`kind` in `run.json`): the generations of one run, or any models side by side."""
 
+_FIELDS = {"kind": str, "name": str, "seed": int, "order": list, "models": dict, "plans": dict, "hardware": dict}
+"""What every record of a run has."""
+
 _HELD: set[Path] = set()
 """Locks of this process: the kernel's record locks tell processes apart, not parts of one."""
 
@@ -135,11 +138,14 @@ class RunFolder:
         owner = self.generation(name) if is_generation(name) else self.model(name)
         return owner / "evals" / eval_name / f"{cell}.npz"
 
-    def read_run(self) -> dict[str, Any]:
+    def read_run(self, *, whole: bool = False) -> dict[str, Any]:
         """Content of `run.json`.
 
+        Args:
+            whole: refuse a record that lacks what tables are made from; a page is made of less.
+
         Raises:
-            DataError: not a run folder, or one of another schema.
+            DataError: not a run folder, or one of another schema; or not whole.
         """
         if not self.run_json.is_file():
             raise DataError(f"{self.root} is not a run folder (no run.json); give the folder of a finished run")
@@ -150,7 +156,16 @@ class RunFolder:
             raise DataError(
                 f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use nsbench as it was then"
             )
+        if whole:
+            self._require_whole(record)
         return record
+
+    def _require_whole(self, record: dict[str, Any]) -> None:
+        wanted = {**_FIELDS, **({"files": dict} if record.get("status") == "complete" else {})}
+        wrong = [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]
+        wrong += [] if wrong else [f"plans.{key}" for key in record["order"] if key not in record["plans"]]
+        if wrong:
+            raise DataError(f"{self.run_json} is damaged at {wrong[0]!r}; delete it and run the same command again")
 
     def write_run(self, record: dict[str, Any]) -> None:
         write_json(self.run_json, {"schema": SCHEMA_VERSION, **record})

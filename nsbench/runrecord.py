@@ -87,7 +87,7 @@ def write_started(
 
 def finish(folder: RunFolder, measured: bool) -> None:
     """Mark the run complete, with the hash of every record that its numbers come from."""
-    run = folder.read_run()
+    run = folder.read_run(whole=True)
     run.pop("schema")
     records = [path for pattern in _RECORDS for path in sorted(folder.root.glob(pattern))]
     files = {str(path.relative_to(folder.root)): file_fingerprint(path) for path in records}
@@ -106,7 +106,7 @@ def is_finished(folder: RunFolder, measure: bool) -> bool:
     """Whether the run is complete and every record is still the one that it was."""
     if not folder.run_json.is_file():
         return False
-    run = folder.read_run()
+    run = folder.read_run(whole=True)
     if run.get("status") != "complete" or (measure and not (run.get("evaluated") and folder.report.is_file())):
         return False
     return all(

@@ -37,7 +37,7 @@ def check_evals(config: EvalConfig) -> None:
 
 def write_tables(folder: RunFolder) -> None:
     """`results.csv` and `costs.csv` from the records of the run."""
-    run = folder.read_run()
+    run = folder.read_run(whole=True)
     config = read_eval_config(folder)
     check_evals(config)
     answers = _read_cells(folder, run)
@@ -68,7 +68,7 @@ def _against_baseline(
     if not named or not records:
         return []
     other = RunFolder(Path(named))
-    theirs = _read_cells(other, other.read_run())
+    theirs = _read_cells(other, other.read_run(whole=True))
     baseline = next((evals["imagenet-p"] for evals in theirs.values() if "imagenet-p" in evals), None)
     if baseline is None:
         raise DataError(f"the baseline {named} has no answers to imagenet-p; measure them there first")
@@ -92,7 +92,7 @@ def read_config(folder: RunFolder) -> Config:
 
 def read_eval_config(folder: RunFolder) -> EvalConfig:
     """How the models of a run folder were measured."""
-    kind = Config if folder.read_run()["kind"] == SELF_TRAINING else EvaluationConfig
+    kind = Config if folder.read_run(whole=True)["kind"] == SELF_TRAINING else EvaluationConfig
     return load_config(folder.root, kind=kind).eval
 
 
@@ -110,6 +110,10 @@ def _read_cells(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str
         plan = Plan(protocols=planned["protocols"], cells=planned["cells"])
         paths = {(name, c): folder.cell(key, name, c) for name, cells in plan.cells.items() for c in cells}
         there = {place: path for place, path in paths.items() if path.is_file()}
+        made = run["files"] if run.get("status") == "complete" else {}
+        gone = [path for place, path in paths.items() if place not in there and _below(folder, path) in made]
+        if gone:
+            raise DataError(f"{gone[0]} is gone, which the finished run had; run the same command again")
         weights = weights_fingerprint(folder, run, key) if there else ""
         answers[key] = {}
         for (name, cell), path in there.items():
@@ -118,6 +122,10 @@ def _read_cells(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str
                 raise DataError(f"{path} was made from other weights or data; run the same command again")
             answers[key].setdefault(name, {})[cell] = arrays
     return answers
+
+
+def _below(folder: RunFolder, path: Path) -> str:
+    return str(path.relative_to(folder.root))
 
 
 def weights_fingerprint(folder: RunFolder, run: Mapping[str, Any], key: str) -> str:

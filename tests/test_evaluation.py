@@ -235,3 +235,34 @@ def test_nothing_to_measure_is_one_line(photographs: Path, tiny: list[str], tmp_
         assert "Traceback" not in done.stderr
         assert done.stderr.strip().count("\n") <= 3
     assert not RunFolder(tmp_path / "run").results.exists()
+
+
+def test_an_eval_asked_for_by_name_that_cannot_run_is_said_and_not_taken_for_done(
+    photographs: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    common = [tiny[0], "--data-dir", str(photographs), "--limit", "8", "-o", str(tmp_path / "run")]
+    alone = nsbench_eval(*common, "--evals", "imagenet-a")
+    assert alone.returncode == 3
+    assert "none of the evals asked for can run (imagenet-a: no folder imagenet-a in" in alone.stderr
+    beside = nsbench_eval(*common, "--evals", "imagenet,imagenet-a")
+    assert beside.returncode == 5
+    assert "skipped imagenet-a: no folder imagenet-a" in beside.stderr
+    assert "top-1" in beside.stdout
+
+
+def test_names_of_a_dict_and_evals_of_a_text(photographs: Path) -> None:
+    frame = nsbench.evaluate({"one": Brightest(), "other": Brightest()}, photographs, "imagenet,fgsm", limit=8)
+    assert list(dict.fromkeys(frame.model)) == ["one", "other"]
+    assert set(frame["eval"]) == {"imagenet", "fgsm"}
+    with pytest.raises(ConfigError, match="named twice"):
+        nsbench.evaluate(["resnet18", "resnet18"], photographs)
+
+
+def test_a_later_model_that_is_not_there_is_said_before_the_first_is_measured(
+    photographs: Path, tiny: list[str], tmp_path: Path
+) -> None:
+    words = [tiny[0], f"local-dir:{tmp_path / 'nowhere'}", "--data-dir", str(photographs), "-o", str(tmp_path / "run")]
+    done = nsbench_eval(*words, "--evals", "imagenet", "--limit", "8")
+    assert done.returncode in (2, 3)
+    assert "nowhere" in done.stderr
+    assert not list((tmp_path / "run").rglob("*.npz"))

@@ -170,21 +170,21 @@ def test_every_cell_that_fails_is_named(folder: RunFolder, sets: Sets) -> None:
 
 def test_a_broken_models_cells_fail_and_a_bug_is_no_failed_cell(folder: RunFolder, sets: Sets) -> None:
     class Broken(nn.Module):
-        def __init__(self, bug: bool) -> None:
+        def __init__(self, raises: bool) -> None:
             super().__init__()
-            self.bug = bug
+            self.raises = raises
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            if self.bug:
+            if self.raises:
                 raise ZeroDivisionError
             return pixels.flatten(1)[:, :10] * torch.nan
 
-    for bug in (False, True):
-        context = EvalContext(model=Broken(bug), device="cpu", config=CONFIG, sets=sets, cache=folder.root)
-        if bug:
-            with pytest.raises(ZeroDivisionError):
-                measure(folder, "1", "w", context, plan(CONFIG, sets))
-        else:
-            outcome = measure(folder, "0", "w", context, plan(CONFIG, sets))
-            assert len(outcome.failed) == 6
-            assert all("not finite" in line for line in outcome.failed)
+    for raises, said in ((False, "not finite"), (True, "fails on")):
+        context = EvalContext(model=Broken(raises), device="cpu", config=CONFIG, sets=sets, cache=folder.root)
+        outcome = measure(folder, str(int(raises)), "w", context, plan(CONFIG, sets))
+        assert len(outcome.failed) == 6
+        assert all(said in line for line in outcome.failed)
+
+    nothing: Any = None
+    with pytest.raises(AttributeError):
+        measure(folder, "2", "w", dataclasses.replace(context, model=nothing), plan(CONFIG, sets))

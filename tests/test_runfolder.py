@@ -34,10 +34,27 @@ def test_paths_lie_in_the_folder_and_making_it_touches_nothing(tmp_path: Path) -
     assert not folder.root.exists()
 
 
+RECORD = {
+    "kind": "models", "name": "run", "seed": 3, "argv": ["nsbench", "ü"], "order": ["0"], "models": {},
+    "plans": {"0": {}}, "hardware": {},
+}  # fmt: skip
+
+
 def test_run_record_round_trip(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.write_run({"seed": 3, "argv": ["nsbench", "ü"]})
-    assert folder.read_run() == {"schema": SCHEMA_VERSION, "seed": 3, "argv": ["nsbench", "ü"]}
+    folder.write_run(RECORD)
+    assert folder.read_run() == {"schema": SCHEMA_VERSION, **RECORD}
+
+
+@pytest.mark.parametrize("name", ["kind", "name", "seed", "order", "models", "plans", "hardware", "files"])
+def test_a_record_that_lacks_something_is_damaged_at_it(name: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.write_run({"status": "complete", "files": {}, **RECORD, name: None})
+    with pytest.raises(DataError, match=f"is damaged at '{name}'; delete it and run the same command again"):
+        folder.read_run(whole=True)
+    folder.write_run({**RECORD, "order": ["0", "1"]})
+    with pytest.raises(DataError, match=r"is damaged at 'plans.1'"):
+        folder.read_run(whole=True)
 
 
 def test_what_is_no_run_folder_of_this_schema_is_refused(tmp_path: Path) -> None:

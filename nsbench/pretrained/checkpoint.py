@@ -24,7 +24,7 @@ from nsbench.pretrained.timm_names import describe, full_name, unknown_architect
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
 
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
-_RAW = ("state_dict", "model", "model_state_dict")
+_RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Of DistributedDataParallel, torch.compile and Lightning."""
 
@@ -84,7 +84,11 @@ def read_state(path: Path) -> tuple[State, tuple[str, ...]]:
     checkpoint.pop("n_averaged", None)  # torch's AveragedModel counts
     for name, value in checkpoint.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise DataError(f"{path} holds {name!r} beside the tensors, of {type(value).__name__}; save a state_dict")
+            known = ", ".join(_RAW)
+            raise DataError(
+                f"{path} holds {name!r} beside the tensors, of {type(value).__name__}; save a state_dict, alone or "
+                f"under one of the keys {known}"
+            )
     return checkpoint, (f"averaged weights ({key}) of the checkpoint",) if key in _AVERAGED else ()
 
 

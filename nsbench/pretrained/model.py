@@ -103,6 +103,11 @@ def _normalised(net: nn.Module, preprocessing: Preprocessing) -> nn.Module:
     return PixelModel(net, preprocessing.mean, preprocessing.std).to(memory_format=torch.channels_last)
 
 
+_SUM_OF_PROBABILITIES = 1e-4
+"""Logits that are all positive and sum to 1 this closely are a softmax's output: calibration and attacks of it mean
+nothing."""
+
+
 def _probe(name: str, model: nn.Module, side: int) -> int:
     """Number of logits for one grey image."""
     at = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
@@ -122,7 +127,13 @@ def _probe(name: str, model: nn.Module, side: int) -> int:
         )
     if not bool(torch.isfinite(logits).all()):
         raise DataError(f"{name} gives logits that are not finite for a grey image; its weights are damaged")
+    if _are_probabilities(logits) and _are_probabilities(model(grey / 5)):
+        raise DataError(f"{name} gives probabilities; it must give logits, from before its softmax")
     return int(logits.shape[1])
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    return bool((logits >= 0).all()) and abs(float(logits.detach().double().sum()) - 1) < _SUM_OF_PROBABILITIES
 
 
 def _fingerprint(model: nn.Module, *parts: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
 from nsbench.report.records import Records
@@ -75,7 +76,7 @@ def _remarked(records: Records, rows: Rows, metric: str) -> list[Flag]:
         groups.setdefault((row.line, row.eval), []).append(row)
     flags = []
     for (line, name), found in sorted(groups.items(), key=lambda group: _place(rows, *group[0])):
-        cells = [str(row.subset) for row in found]  # type: ignore[attr-defined]
+        cells = [_cell(row) for row in found]
         words = own_words(records, found[0])
         if metric == UNREADABLE:
             count = int(max(row.value for row in found))  # type: ignore[attr-defined]
@@ -83,6 +84,11 @@ def _remarked(records: Records, rows: Rows, metric: str) -> list[Flag]:
         first = f"in {clean(cells[0])}, " if len(cells) > 1 else ""
         flags.append(Flag(state="worse", subject=_subject(rows, line, name, cells), words=first + words))
     return flags
+
+
+def _cell(row: Any) -> str:
+    """`brightness-1`: what the row remarks on."""
+    return f"{row.subset}-{row.level}" if row.level else str(row.subset)
 
 
 def _unmeasured(records: Records, rows: Rows) -> list[Flag]:
@@ -146,7 +152,7 @@ def _cell_fold(runs: Iterable[tuple[Records, Rows]]) -> Fold | None:
     for records, rows in runs:
         frame = rows.remarks[~rows.remarks["eval"].isin(NOT_EVALS)]
         for row in listed(frame):
-            head = f"{rows.lines.label(row.line)}, {clean(row.eval)}/{clean(row.subset)}"
+            head = f"{rows.lines.label(row.line)}, {clean(row.eval)}/{clean(_cell(row))}"
             what = {WARNINGS: "looks broken", UNREADABLE: "unreadable images"}[row.metric]
             cells = (Cell(main=what), Cell(main=rows.written(row)), Cell(main=own_words(records, row)))
             lines.append(TableRow(head=head, cells=cells))

@@ -105,7 +105,7 @@ def _leading(keys: Sequence[Key]) -> Sequence[Key]:
 
 
 def best_model(rows: Rows, key: Key) -> str:
-    """Who has the best number of those behind which nothing looks wrong; empty where nobody has one."""
+    """Who alone has the best number of those behind which nothing looks wrong; empty where nobody has."""
     known = {
         name: row.value
         for name in rows.names
@@ -114,7 +114,9 @@ def best_model(rows: Rows, key: Key) -> str:
     if not known:
         return ""
     up = rows.raw(next(iter(known)), key).higher_is_better
-    return (max if up else min)(known, key=lambda name: known[name])
+    best = (max if up else min)(known, key=lambda name: known[name])
+    tied = len(known) > 1 and list(known.values()).count(known[best]) > 1
+    return "" if tied else best
 
 
 def models_cards(rows: Rows, keys: Sequence[Key], imagenet: Collection[str]) -> tuple[Card, ...]:

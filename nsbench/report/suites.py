@@ -59,8 +59,15 @@ _HEADLINES: dict[str, Choose] = {
 }
 
 
+_MEANS = ("imagenet-c", "imagenet-c-bar", "imagenet-p")
+
+
 def headline_keys(frame: pd.DataFrame) -> tuple[Key, ...]:
-    """The headline numbers of every suite that has rows, in page order; a suite without any gives its first number."""
+    """The headline numbers of every suite that has rows, in page order.
+
+    A suite without any gives its first number, unless the number is a mean that is not known: then one corruption does
+    not stand for it.
+    """
     measured = frame[(frame["versus"] == "") & ~frame["eval"].isin(NOT_EVALS) & ~frame["metric"].isin(REMARKS)]
     keys: dict[str, dict[Key, None]] = {}
     for row in listed(measured[["eval", "metric", "subset", "level"]].drop_duplicates()):
@@ -68,7 +75,8 @@ def headline_keys(frame: pd.DataFrame) -> tuple[Key, ...]:
     chosen: list[Key] = []
     for name in sorted(keys, key=eval_rank):
         of_eval = list(keys[name])
-        chosen += _HEADLINES.get(name, _named("top1"))(of_eval) or of_eval[:1]
+        first = [] if name in _MEANS and len(keys) > 1 else of_eval[:1]
+        chosen += _HEADLINES.get(name, _named("top1"))(of_eval) or first
     return tuple(chosen)
 
 

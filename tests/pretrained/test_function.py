@@ -184,3 +184,13 @@ def test_what_is_no_model_is_one_line() -> None:
         wrap(3)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="fails on an image of 4 x 4 px"):
         wrap(Labelled(), size=4)
+
+
+def test_probabilities_are_no_logits() -> None:
+    """Of a softmax's output every calibration figure would be wrong; logits that sum to 1 by chance are logits."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7))
+    with pytest.raises(DataError, match="gives probabilities; it must give logits, from before its softmax"):
+        wrap(nn.Sequential(net, nn.Softmax(dim=1)))
+    assert wrap(nn.Sequential(net, nn.LogSoftmax(dim=1))).num_classes == 7
+    assert wrap(lambda images: images.mean(dim=(2, 3))[:, :2]).num_classes == 2  # 0.5 and 0.5 on grey

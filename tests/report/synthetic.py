@@ -356,6 +356,7 @@ def write_run(root: Path, run: Synthetic) -> RunFolder:
             "hardware": {"device": "cpu", "threads": 2, "machine": "x86_64"},
             "data_fingerprints": {"labelled": "a" * 16, "val": "b" * 16},
             "models": {g: {"label": "resnet18d", "params": 2_797_610} for g in run.generations},
+            "order": list(run.generations),
             "plans": {g: _plan(run, g) for g in run.generations},
         }
     )  # fmt: skip
@@ -396,6 +397,7 @@ def write_models(root: Path, run: SyntheticModels) -> RunFolder:
                 name: {"label": name, "params": 25_557_032, "fingerprint": "c" * 16, "notes": list(run.notes)}
                 for name in run.names
             },
+            "order": list(run.names),
             "plans": {name: _plan(run, name) for name in run.names},
         }
     )  # fmt: skip
