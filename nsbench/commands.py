@@ -55,7 +55,7 @@ def evaluate_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
     if done.is_main:
         _say(done, folder)
     named = [] if "all" in config.eval.evals else [name for name in config.eval.evals if name in done.skipped]
-    return bool(done.failed or named)
+    return done.is_main and bool(done.failed or named)  # torchrun stops the rank that still speaks for another's 5
 
 
 def default_folder(config: EvaluationConfig) -> Path:

@@ -72,6 +72,8 @@ def evaluate_models(
         DataError: weights or images that are not there; or none of the evals can run.
     """
     check_evals(config.eval)
+    if config.baseline:
+        RunFolder(Path(config.baseline)).read_run()
     if config.eval.torchattacks:
         from nsbench.attacks import torchattacks_class
 

@@ -27,7 +27,7 @@ def nsbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["train-and-eval", "--generations", "-1"], 2, ["generations is -1"]),
         (["train-and-eval", "--seed", "-1"], 2, ["seed is -1"]),
         (["train-and-eval", "--ablation", "hard-label"], 2, ["unknown ablation", "hard-labels"]),
-        (["train-and-eval", "--evals", "imagenet-d"], 2, ["unknown eval", "imagenet-a"]),
+        (["train-and-eval", "--evals", "imagenet-aa"], 2, ["unknown eval", "imagenet-a"]),
         (["train-and-eval", "missing.toml"], 2, ["missing.toml"]),
         (["train-and-evall"], 2, ["train-and-eval"]),
         (["train-and-eval", "--device", "cudaa"], 2, ["cudaa"]),
@@ -86,7 +86,7 @@ def test_ls_names_everything(tmp_path: Path) -> None:
     corruptions = nsbench("ls", "corruptions", cwd=tmp_path).stdout
     assert "gaussian_noise" in corruptions
     assert len(corruptions.strip().splitlines()) == 15 + 4 + 10 + 4
-    assert len(nsbench("ls", "evals", cwd=tmp_path).stdout.strip().splitlines()) == 6
+    assert len(nsbench("ls", "evals", cwd=tmp_path).stdout.strip().splitlines()) == 12
 
 
 def test_underscores_are_taken_for_dashes(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_list_of_options_is_closed() -> None:
         "config", "--generations", "--seed", "--ablation", "--evals", "-b", "--batch-size", "-j", "--workers",
         "--device", "-s", "--set", "-o", "--out", "--fresh", "--dry-run", "--progress", "runs", "what",
         "source", "target", "--corruption", "--severity", "--perturbation", "--canonical", "--quality", "--variant",
-        "--limit", "--on-bad-image",
+        "--limit", "--on-bad-image", "models", "--config", "--data-dir", "--subset", "--amp", "--baseline", "--golden",
     }  # fmt: skip
     assert len(_RUN_OPTIONS) == 13
 

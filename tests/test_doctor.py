@@ -84,9 +84,15 @@ def test_own_classes_and_some_of_imagenets(tmp_path: Path) -> None:
         link(tmp_path / "val" / name / "a.JPEG", 281)
     assert said(tmp_path, "val") == [("ok", "2 images of 2 classes")]
     link(tmp_path / "val" / WNIDS[7] / "a.JPEG", 7)
-    assert said(tmp_path, "val")[1][1].startswith(
-        "1 of its classes are ImageNet's, but not all 1,000 are there; labels"
+    assert said(tmp_path, "val")[1][1] == (
+        "1 classes are ImageNet's and 2 are not, first cat; a model of ImageNet's classes will refuse them"
     )
+    for name in ("cat", "dog"):
+        (tmp_path / "val" / name / "a.JPEG").unlink()
+    assert said(tmp_path, "val") == [
+        ("ok", "1 images of 1 classes"),
+        ("warning", "1 of ImageNet's 1,000 classes"),
+    ]
 
 
 def test_a_broken_image_is_a_problem_and_names_the_file(tmp_path: Path) -> None:

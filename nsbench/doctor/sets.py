@@ -40,13 +40,12 @@ def val_seen(listing: Listing) -> Iterator[Seen]:
     numbers = [val_number(key) for key in listing.ids]
     if not names_imagenet(listing.classes):
         yield "ok", counted
-        inside = sum(name in wnid_indices() for name in listing.classes)
-        if inside:
-            yield (
-                "warning",
-                f"{inside} of its classes are ImageNet's, but not all 1,000 are there; labels are places among the "
-                f"{len(listing.classes):,} sorted names, not ImageNet's indices",
-            )
+        others = [name for name in listing.classes if name not in wnid_indices()]
+        if not others:
+            yield "warning", f"{len(listing.classes)} of ImageNet's 1,000 classes"
+        elif len(others) < len(listing.classes):
+            words = f"{len(listing.classes) - len(others)} classes are ImageNet's and {len(others)} are not, first"
+            yield "warning", f"{words} {others[0]}; a model of ImageNet's classes will refuse them"
     elif all(numbers):
         yield _counted(len(listing), PUBLISHED_COUNTS["val"], "ImageNet val")
         wrong, compared = wrong_labels(listing)
