@@ -82,14 +82,18 @@ def train_and_eval(**options: Any) -> None:
 
     CONFIG is a preset, a TOML file or a run folder. The same command again continues where it stopped.
     """
-    _train(options, measure=True)
+    from nsbench.commands import train_command
+
+    train_command(options, measure=True)
 
 
 @cli.command("train")
 @_options(_RUN_OPTIONS)
 def train(**options: Any) -> None:
     """Train teacher and students without measuring them."""
-    _train(options, measure=False)
+    from nsbench.commands import train_command
+
+    train_command(options, measure=False)
 
 
 @cli.command("eval")
@@ -198,71 +202,10 @@ def corrupt(source: Path, target: Path, progress: Any, **options: Any) -> None:
 @click.argument("what", type=click.Choice(["evals", "models", "presets", "corruptions"]))
 def ls(what: str) -> None:
     """List the names that options and configs take."""
-    from nsbench.configfile import presets
+    from nsbench.commands import names_of
 
-    if what == "presets":
-        names = [(name, "") for name in presets()]
-    elif what == "evals":
-        from nsbench.evals import EVALS
-
-        names = [(name, evaluation.title) for name, evaluation in EVALS.items()]
-    elif what == "models":
-        from nsbench.pretrained import MODEL_FORMS
-
-        names = list(MODEL_FORMS.items())
-    else:
-        from nsbench.metrics import reference
-
-        names = [(name, "ImageNet-C") for name in reference.CORRUPTIONS]
-        names += [(name, "ImageNet-C, extra") for name in reference.EXTRA_CORRUPTIONS]
-        names += [(name, "ImageNet-P") for name in reference.PERTURBATIONS]
-        names += [(name, "ImageNet-P, extra") for name in reference.EXTRA_PERTURBATIONS]
-    for name, title in names:
+    for name, title in names_of(what):
         click.echo(f"{name:24} {title}".rstrip())
-
-
-def _train(options: dict[str, Any], *, measure: bool) -> None:
-    from nsbench import pipeline
-    from nsbench.configfile import load_config, to_toml
-    from nsbench.runfolder import RunFolder
-    from nsbench.runrecord import clear
-    from nsbench.tables import check_evals
-
-    flags = {
-        "generations": options["generations"],
-        "seed": options["seed"],
-        "workers": options["workers"],
-        "device": options["device"],
-        "eval.batch_size": options["batch_size"],
-        "eval.evals": options["evals"].split(",") if options["evals"] else None,
-    }
-    config = load_config(
-        options["config"],
-        ablation=options["ablation"],
-        overrides={key: value for key, value in flags.items() if value is not None},
-        assignments=options["assignments"],
-    )
-    source = Path(options["config"] or "")
-    default = source if options["config"] and source.is_dir() else Path("runs") / config.run_name
-    folder = RunFolder(options["out"] or default)
-    if options["dry_run"]:
-        click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
-        return
-    if options["fresh"]:
-        check_evals(config.eval)
-        clear(folder)
-    worked = pipeline.train_and_eval(
-        config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
-    )
-    if not worked:
-        click.echo(f"everything in {folder.root} is done; nothing was written", err=True)
-    if measure:
-        from nsbench.report.summary import headline_table
-
-        click.echo(headline_table(folder))
-        click.echo(f"\nreport: {folder.report}")
-    else:
-        click.echo(f"weights: {folder.root}")
 
 
 def main() -> NoReturn:

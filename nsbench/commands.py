@@ -1,4 +1,4 @@
-"""What `nsbench eval`, `check` and `certify` say and return; the command line has their options, others their work."""
+"""What the commands say and return; the command line has their options, other modules their work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nsbench.configfile import load_config, to_toml
+from nsbench.configfile import load_config, presets, to_toml
 from nsbench.evaluation import Evaluated, evaluate_models, require_data
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.runfolder import RunFolder, plain_name
@@ -146,3 +146,71 @@ def certify_command(models: Sequence[str], options: Mapping[str, Any]) -> bool:
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def train_command(options: Mapping[str, Any], *, measure: bool) -> None:
+    """Train, and measure if asked to, what the flags say; print the headlines."""
+    from nsbench import pipeline
+    from nsbench.configfile import load_config, to_toml
+    from nsbench.runfolder import RunFolder
+    from nsbench.runrecord import clear
+    from nsbench.tables import check_evals
+
+    flags = {
+        "generations": options["generations"],
+        "seed": options["seed"],
+        "workers": options["workers"],
+        "device": options["device"],
+        "eval.batch_size": options["batch_size"],
+        "eval.evals": options["evals"].split(",") if options["evals"] else None,
+    }
+    config = load_config(
+        options["config"],
+        ablation=options["ablation"],
+        overrides={key: value for key, value in flags.items() if value is not None},
+        assignments=options["assignments"],
+    )
+    source = Path(options["config"] or "")
+    default = source if options["config"] and source.is_dir() else Path("runs") / config.run_name
+    folder = RunFolder(options["out"] or default)
+    if options["dry_run"]:
+        click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
+        return
+    if options["fresh"]:
+        check_evals(config.eval)
+        clear(folder)
+    worked = pipeline.train_and_eval(
+        config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
+    )
+    if not worked:
+        click.echo(f"everything in {folder.root} is done; nothing was written", err=True)
+    if measure:
+        from nsbench.report.summary import headline_table
+
+        click.echo(headline_table(folder))
+        click.echo(f"\nreport: {folder.report}")
+    else:
+        click.echo(f"weights: {folder.root}")
+
+
+def names_of(what: str) -> list[tuple[str, str]]:
+    """Names of one kind (`evals`, `models`, `presets`, `corruptions`), and what each is."""
+    if what == "presets":
+        return [(name, "") for name in presets()]
+    if what == "evals":
+        from nsbench.evals import EVALS
+
+        return [(name, evaluation.title) for name, evaluation in EVALS.items()]
+    if what == "models":
+        from nsbench.pretrained import MODEL_FORMS
+
+        return list(MODEL_FORMS.items())
+    from nsbench.metrics import reference
+
+    kinds = {
+        "ImageNet-C": reference.CORRUPTIONS,
+        "ImageNet-C, extra": reference.EXTRA_CORRUPTIONS,
+        "ImageNet-P": reference.PERTURBATIONS,
+        "ImageNet-P, extra": reference.EXTRA_PERTURBATIONS,
+    }
+    return [(name, kind) for kind, names in kinds.items() for name in names]

@@ -25,7 +25,14 @@ from nsbench.files import write_text
 from nsbench.measuring import Measured, Plan, measure, plan
 from nsbench.results import read_results
 from nsbench.runfolder import MODELS, RunFolder, is_generation
-from nsbench.runrecord import cache_folder, finish, is_finished, refuse_other_config, write_started
+from nsbench.runrecord import (
+    cache_folder,
+    finish,
+    is_finished,
+    refuse_other_config,
+    same_models,
+    write_started,
+)
 from nsbench.tables import check_evals, write_tables
 from nsbench.track import Progress, ProgressMode
 
@@ -135,8 +142,9 @@ class _Run:
             }
             if not plans[key].cells:
                 raise DataError(_nothing_to_do(skipped))
-            begin = functools.partial(self._start, models, plans, skipped, str(device), last=name == config.models[-1])
-            self.ranks.first(begin)
+            record = self._record(models, plans, skipped)
+            last = name == config.models[-1]
+            self.ranks.first(functools.partial(self._start, record, str(device), whole=last))
             outcomes.append(measure(self.folder, key, weights, context, plans[key]))
         return Evaluated(
             new=sum(outcome.new for outcome in outcomes),
@@ -196,20 +204,15 @@ class _Run:
                     reasons[name] = f"{model.name} has {model.num_classes:,} classes, and val {known:,}"
         return reasons
 
-    def _start(
-        self,
-        models: Mapping[str, Any],
-        plans: Mapping[str, Plan],
-        skipped: Mapping[str, str],
-        device: str,
-        *,
-        last: bool,
-    ) -> None:
-        """Write what is known so far, unless the folder has all of it and is finished."""
-        config, val = self.config, self.suites.val
-        record = {
+    def _record(
+        self, models: Mapping[str, Any], plans: Mapping[str, Plan], skipped: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """What `run.json` says of the models so far."""
+        val, config = self.suites.val, self.config.eval
+        limit = f"at most {config.limit} images of a set" if config.limit else ""
+        return {
             "kind": MODELS,
-            "seed": config.eval.data_seed,
+            "seed": config.data_seed,
             "order": list(models),
             "models": dict(models),
             "plans": {key: dataclasses.asdict(planned) for key, planned in plans.items()},
@@ -219,28 +222,15 @@ class _Run:
             "dataset_title": val.name if val is not None else "",
             "held_out": None if not self.suites.val_note else False,
             "embedded": False,
-            "partial": self._partial(),
+            "partial": ", ".join(filter(None, (limit, config.subset))),
         }
-        if is_finished(self.folder, measure=True) and self._unchanged(record, whole=last):
+
+    def _start(self, record: Mapping[str, Any], device: str, *, whole: bool) -> None:
+        """Write what is known so far, unless the folder has all of it and is finished."""
+        if is_finished(self.folder, measure=True) and same_models(self.folder, record, whole=whole):
             return
-        write_text(self.folder.config, to_toml(config))
-        write_started(self.folder, record, self.argv, {"device": device, "threads": config.threads})
-
-    def _unchanged(self, record: Mapping[str, Any], *, whole: bool) -> bool:
-        """Whether the finished run has all of this already, and with `whole` nothing else."""
-        run = self.folder.read_run(whole=True)
-        if whole and run["order"] != record["order"]:
-            return False
-        return all(
-            run["models"].get(key) == model and run["plans"].get(key) == record["plans"][key]
-            for key, model in record["models"].items()
-        )
-
-    def _partial(self) -> str:
-        """Why no number of this run is of a whole set; empty if all are."""
-        config = self.config.eval
-        parts = (f"at most {config.limit} images of a set" if config.limit else "", config.subset)
-        return ", ".join(filter(None, parts))
+        write_text(self.folder.config, to_toml(self.config))
+        write_started(self.folder, record, self.argv, {"device": device, "threads": self.config.threads})
 
 
 def _device(name: str) -> torch.device:

@@ -115,6 +115,17 @@ def is_finished(folder: RunFolder, measure: bool) -> bool:
     )
 
 
+def same_models(folder: RunFolder, record: Mapping[str, Any], *, whole: bool) -> bool:
+    """Whether a run of models has all models of `record` with the same plans, and with `whole` no others."""
+    run = folder.read_run(whole=True)
+    if whole and run["order"] != record["order"]:
+        return False
+    return all(
+        run["models"].get(key) == model and run["plans"].get(key) == record["plans"][key]
+        for key, model in record["models"].items()
+    )
+
+
 def refuse_other_config(config: Config | EvaluationConfig, folder: RunFolder) -> None:
     if not folder.config.is_file():
         if folder.root.is_dir() and any(path.name != ".lock" for path in folder.root.iterdir()):
