@@ -130,7 +130,7 @@ class _Run:
             model = load(name)
             key = f"./{model.name}" if is_generation(model.name) else model.name
             context = self._context(model, device)
-            seen = f"model sees {model.view.size} px, and C and P at {model.input_px} px"
+            seen = f"model sees {model.view.size} px, and C and P at {model.input_px} px (bicubic from other sizes)"
             plans[key] = plan(config.eval, context.sets, seen)
             skipped |= self._skipped(plans[key], model)
             weights = self.ranks.first(functools.partial(getattr, model, "fingerprint"))  # a function's is random
