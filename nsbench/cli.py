@@ -213,10 +213,10 @@ def main() -> NoReturn:
     """Entry point of `nsbench` and `python -m nsbench`."""
     signal.signal(signal.SIGTERM, _stop)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of images: what matters of one is said by whoever reads it
-    _leave(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End the process; a rank of several without tearing the interpreter down.
 
     One time in eight a thread of torch's outlives the group of ranks there and aborts the process, when all is written
