@@ -6,7 +6,8 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
+from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, Table, TableRow, Text
+from nsbench.report.numbers import State
 from nsbench.report.rows import NOT_EVALS, SHARES, Rows, listed, state_of
 from nsbench.report.words import eval_short, level_label, metric_words, plural, subset_label
 

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
+from nsbench.report.legend import draw_legend, legend_entries, legend_shape, line_style_of, marker_of
 from nsbench.report.model import Chart, Panel, Series
-from nsbench.report.palette import DASHES, MARKERS, model_number, role_colour
+from nsbench.report.palette import role_colour
 
 Colours = Mapping[str, tuple[str, str]]
 
@@ -45,13 +44,17 @@ def draw(chart: Chart, colours: Colours) -> Figure:
         _PAINTERS[chart.shape](axes, chart, panel, colours)
         outer = column == 0, k + columns >= num
         _finish(axes, chart, outer, limits)
-    _legend(figure, chart, colours, left / width, 1 - 0.04 / height)
+    draw_legend(figure, chart, colours, (left / width, 1 - 0.04 / height), _legend_width(chart))
     return figure
 
 
 def _top(chart: Chart) -> float:
-    legend = 0.12 + 0.18 * _legend_shape(chart)[1] if _entries(chart) else 0.05
+    legend = 0.12 + 0.18 * legend_shape(chart, _legend_width(chart))[1] if legend_entries(chart) else 0.05
     return legend + (0.27 if any(panel.title for panel in chart.panels) else 0.08)
+
+
+def _legend_width(chart: Chart) -> float:
+    return (NARROW if chart.narrow else WIDTH) - _left(chart)
 
 
 def _left(chart: Chart) -> float:
@@ -93,9 +96,9 @@ def _dress(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
 def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> None:
     alone = all(len(one.x) == 1 for one in panel.series)
     for k, one in enumerate(panel.series):
-        colour, style = role_colour(dict(colours), one.role), _line_style(one)
+        colour, style = role_colour(dict(colours), one.role), line_style_of(one)
         dense = len(one.x) > 40
-        marker: dict[str, Any] = {"marker": _marker(one), "markeredgecolor": colours["surface"][0]}
+        marker: dict[str, Any] = {"marker": marker_of(one), "markeredgecolor": colours["surface"][0]}
         marker = {} if dense else {**marker, "markeredgewidth": 0.7}
         if alone:
             _whiskers(axes, one, colour, vertical=True)
@@ -129,7 +132,7 @@ def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> Non
             moved.x,
             moved.y,
             linestyle="none",
-            marker=_marker(one),
+            marker=marker_of(one),
             color=colour,
             markersize=5.2,
             markeredgecolor=colours["surface"][0],
@@ -168,20 +171,6 @@ def _whiskers(axes: Axes, one: Series, colour: str, *, vertical: bool) -> None:
 
 def _has_band(one: Series) -> bool:
     return bool(one.low) and all(map(math.isfinite, (*one.low, *one.high)))
-
-
-def _marker(one: Series) -> str:
-    model = model_number(one.role)
-    if one.role.isdigit() or model is not None:
-        return MARKERS[(int(one.role) if model is None else model) % len(MARKERS)]
-    return {"seed": "o", "mean": "D"}.get(one.role, "X")
-
-
-def _line_style(one: Series) -> Any:
-    model = model_number(one.role)
-    if model is not None:
-        return DASHES[model % len(DASHES)]
-    return "-" if one.role.isdigit() else "--"
 
 
 def _finish(axes: Axes, chart: Chart, outer: tuple[bool, bool], limits: tuple[float, float] | None) -> None:
@@ -240,62 +229,3 @@ def _scale_y(axes: Axes, chart: Chart) -> None:
 
 def _root(values: Any) -> Any:
     return np.sqrt(np.maximum(values, 0))
-
-
-def _entries(chart: Chart) -> dict[str, Series]:
-    """One series a legend entry; a single one needs no legend, nor do series that an axis names."""
-    entries: dict[str, Series] = {}
-    for panel in chart.panels:
-        for one in panel.series:
-            entries.setdefault(one.label, one)
-    named = {name for _, name in chart.ticks}
-    return entries if len(entries) > 1 and not entries.keys() <= named else {}
-
-
-def _legend_shape(chart: Chart) -> tuple[int, int]:
-    """Columns and lines of the legend: long names do not stand in one line."""
-    entries = _entries(chart)
-    wide = (NARROW if chart.narrow else WIDTH) - _left(chart)
-    columns = max(1, min(len(entries), int(wide / (0.55 + 0.082 * max(map(len, entries), default=1)))))
-    lines = math.ceil(len(entries) / columns)
-    return math.ceil(len(entries) / max(lines, 1)), lines
-
-
-def _legend(figure: Figure, chart: Chart, colours: Colours, x: float, y: float) -> None:
-    entries = _entries(chart)
-    if not entries:
-        return
-    ordered = sorted(entries.values(), key=_legend_place)
-    handles = [_handle(one, chart, role_colour(dict(colours), one.role), colours["surface"][0]) for one in ordered]
-    legend = figure.legend(
-        handles,
-        [one.label for one in ordered],
-        loc="upper left",
-        bbox_to_anchor=(x, y),
-        ncols=_legend_shape(chart)[0],
-        frameon=False,
-        borderaxespad=0,
-        borderpad=0,
-        handletextpad=0.5,
-        columnspacing=1.6,
-        fontsize=9,
-    )
-    for text in legend.get_texts():
-        text.set_color(colours["ink"][0])
-
-
-def _legend_place(one: Series) -> tuple[bool, int]:
-    """Generations and models in their order; what is neither comes last, as it came."""
-    number = int(one.role) if one.role.isdigit() else model_number(one.role)
-    return (number is None, number or 0)
-
-
-def _handle(one: Series, chart: Chart, colour: str, edge: str) -> Line2D | Patch:
-    if chart.shape == "bars" and one.role != "predicted":
-        return Patch(color=colour, linewidth=0)
-    marker = "_" if chart.shape == "bars" else _marker(one)
-    style: Any = "none" if chart.shape != "lines" else _line_style(one)
-    edge = colour if marker == "_" else edge
-    return Line2D(
-        [], [], color=colour, linestyle=style, marker=marker, markersize=6, markeredgecolor=edge, markeredgewidth=0.7
-    )

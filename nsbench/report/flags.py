@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, State, Table, TableRow, Text
+from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, Table, TableRow, Text
+from nsbench.report.numbers import State
 from nsbench.report.records import Records
 from nsbench.report.rows import NOT_EVALS, UNREADABLE, WARNINGS, Rows, listed
 from nsbench.report.words import clean, eval_rank, plural

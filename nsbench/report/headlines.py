@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
-from nsbench.report.model import Card, Finding, Number, Parts, State, Verdict
+from nsbench.report.model import Card, Finding, Verdict
+from nsbench.report.numbers import Number, Parts, State
 from nsbench.report.rows import HEADLINES, Key, Rows, better_text
 from nsbench.report.words import eval_short, level_label, metric_words, plural, subset_label
 

@@ -20,7 +20,6 @@ from nsbench.report.model import (
     Chart,
     Finding,
     Fold,
-    Number,
     Panel,
     RowGroup,
     Section,
@@ -29,6 +28,7 @@ from nsbench.report.model import (
     Text,
     Verdict,
 )
+from nsbench.report.numbers import Number
 from nsbench.report.rows import Key, Rows, better_text
 from nsbench.report.suites import card_keys, column_title
 from nsbench.report.tables import line_cell, switch_of, with_best

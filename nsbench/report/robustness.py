@@ -8,7 +8,8 @@ import statistics
 from collections.abc import Collection
 from typing import Literal
 
-from nsbench.report.model import Block, Chart, Fold, Number, Panel, RowGroup, Section, Table
+from nsbench.report.model import Block, Chart, Fold, Panel, RowGroup, Section, Table
+from nsbench.report.numbers import Number
 from nsbench.report.rows import Key, Rows
 from nsbench.report.tables import line_rows, line_table, metric_group, suite_table, whole_keys
 from nsbench.report.words import clean, eval_title, metric_base, subset_label

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nsbench.report.lines import Lines, generation_lines, line_of
-from nsbench.report.model import Number, Series, Sources, State
+from nsbench.report.model import Series
+from nsbench.report.numbers import Number, Sources, State
 from nsbench.report.protocols import Protocols
 from nsbench.report.words import (
     AGGREGATE,

@@ -6,7 +6,8 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from nsbench.report.model import Cell, Number, RowGroup, Table, TableRow
+from nsbench.report.model import Cell, RowGroup, Table, TableRow
+from nsbench.report.numbers import Number
 from nsbench.report.rows import Key, Rows, better_text, listed
 from nsbench.report.words import METRICS, level_label, metric_base, metric_words, subset_label
 

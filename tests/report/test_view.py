@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from nsbench.report.changes import change_section
-from nsbench.report.model import Fold, Number, Parts, Table
+from nsbench.report.model import Fold, Table
+from nsbench.report.numbers import Number, Parts
 from nsbench.report.palette import palette
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import read_records
