@@ -15,7 +15,7 @@ from nsbench.config import EvalConfig
 from nsbench.errors import DataError, NsbenchError
 from nsbench.evals import EVALS, EvalContext, Sets
 from nsbench.files import fingerprint, read_npz, write_npz
-from nsbench.runfolder import RunFolder
+from nsbench.runfolder import RunFolder, is_generation
 from nsbench.track import Progress
 
 
@@ -67,10 +67,11 @@ def measure(folder: RunFolder, key: str, weights: str, context: EvalContext, pla
         key: the generation, or the model's name: where the records go.
         weights: fingerprint of the model.
     """
+    who = f"generation {key}" if is_generation(key) else key
     cells = [(name, cell) for name, of_eval in planned.cells.items() for cell in of_eval]
     new, failed = 0, []
     progress = context.progress if context.ranks.is_main else Progress("none")
-    with progress.counter(f"evaluate {key}", len(cells), unit="cell") as counter:
+    with progress.counter(f"evaluate {who}", len(cells), unit="cell") as counter:
         for name, cell in cells:
             path, made_by = folder.cell(key, name, cell), planned.made_by(weights, name, cell)
             if not context.ranks.first(functools.partial(_fits, path, made_by)):
@@ -82,7 +83,7 @@ def measure(folder: RunFolder, key: str, weights: str, context: EvalContext, pla
                     progress.line(f"failed: {failed[-1]}")
             counter.advance(cell=f"{name}/{cell}")
     if new:
-        progress.line(f"{key}: {len(cells) - len(failed)} of {len(cells)} cells measured")
+        progress.line(f"{who}: {len(cells) - len(failed)} of {len(cells)} cells measured")
     return Measured(new=new, failed=tuple(failed))
 
 
