@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,39 +14,11 @@ import click
 
 from nsbench import __version__
 from nsbench.errors import ConfigError, NsbenchError, Stopped
+from nsbench.options import DATA_OPTIONS, PROGRESS, RUN_OPTIONS, options
 
 _INTERRUPTED = 130
 _UNWRITABLE = 3
 _SOME_FAILED = 5
-_PROGRESS = click.option(
-    "--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True
-)
-_DATA_OPTIONS = (
-    click.option("--data-dir", type=click.Path(), help="Folder that holds val, imagenet-a, imagenet-c, ..."),
-    click.option("-j", "--workers", type=int, help="Threads that decode images; default one a core."),
-    click.option("--device", help="torch device; auto is CUDA where there is one."),
-    click.option("-b", "--batch-size", type=int, help="Images of one forward pass."),
-    click.option("--limit", type=int, help="At most so many images of every set; marks everything partial."),
-    click.option("--on-bad-image", type=click.Choice(["error", "skip"]), help="An image that cannot be read."),
-    click.option("-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
-    click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder; default runs/eval/<models>."),
-    _PROGRESS,
-)
-_RUN_OPTIONS = (
-    click.argument("config", required=False),
-    click.option("--generations", type=int, help="Students trained one after the other."),
-    click.option("--seed", type=int, help="Seed of the draw of labelled images and of training."),
-    click.option("--ablation", help="Name of an ablation of the preset, such as hard-labels."),
-    click.option("--evals", help="Comma-separated names of `nsbench ls evals`."),
-    click.option("-b", "--batch-size", type=int, help="Images of one forward pass in evaluation."),
-    click.option("-j", "--workers", type=int, help="Processes that read and augment images."),
-    click.option("--device", help="torch device; auto is CUDA where there is one."),
-    click.option("-s", "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Any key of the config."),
-    click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder; default runs/<name>."),
-    click.option("--fresh", is_flag=True, help="Delete the run folder first."),
-    click.option("--dry-run", is_flag=True, help="Print the resolved config and the plan, and stop."),
-    _PROGRESS,
-)
 
 
 class _Commands(click.Group):
@@ -71,30 +42,25 @@ def cli() -> None:
     """
 
 
-def _options(options: Sequence[Any]) -> Callable[[Any], Any]:
-    """A decorator that adds several options in their order."""
-    return lambda command: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), command)
-
-
 @cli.command("train-and-eval")
-@_options(_RUN_OPTIONS)
-def train_and_eval(**options: Any) -> None:
+@options(RUN_OPTIONS)
+def train_and_eval(**given: Any) -> None:
     """Train teacher and students, measure every generation, write the report.
 
     CONFIG is a preset, a TOML file or a run folder. The same command again continues where it stopped.
     """
-    from nsbench.commands import train_command
+    from nsbench.traincommands import train_command
 
-    train_command(options, measure=True)
+    train_command(given, measure=True)
 
 
 @cli.command("train")
-@_options(_RUN_OPTIONS)
-def train(**options: Any) -> None:
+@options(RUN_OPTIONS)
+def train(**given: Any) -> None:
     """Train teacher and students without measuring them."""
-    from nsbench.commands import train_command
+    from nsbench.traincommands import train_command
 
-    train_command(options, measure=False)
+    train_command(given, measure=False)
 
 
 @cli.command("eval")
@@ -104,7 +70,7 @@ def train(**options: Any) -> None:
 @click.option("--subset", help="robustbench-5k, or a text file of image ids; marks everything partial.")
 @click.option("--amp", type=click.Choice(["off", "bf16"]), help="Arithmetic; bf16 is marked in every protocol.")
 @click.option("--baseline", type=click.Path(), help="Run folder of the model that mT5D divides by.")
-@_options(_DATA_OPTIONS)
+@options(DATA_OPTIONS)
 @click.option("--fresh", is_flag=True, help="Delete the run folder first.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, and stop.")
 def evaluate(models: tuple[str, ...], **options: Any) -> None:
@@ -135,7 +101,7 @@ def check(data_dir: str | None, assignments: tuple[str, ...], golden: bool) -> N
 @cli.command("certify")
 @click.argument("models", nargs=-1, metavar="[MODEL...]")
 @click.option("--evals", help="Comma-separated names; default all that have a published figure.")
-@_options(_DATA_OPTIONS)
+@options(DATA_OPTIONS)
 def certify(models: tuple[str, ...], **options: Any) -> None:
     """Measure models of known figures on your own files: does decoding and preprocessing give the published numbers?
 
@@ -163,6 +129,53 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     click.echo(pipeline.compare(folders, out or Path("runs/comparison")))
 
 
+@cli.command("label")
+@click.argument("model")
+@click.option(
+    "--unlabelled",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="SRC",
+    help="Folder, Parquet or Arrow files, or WebDataset tars such as 'train-{000000..000146}.tar'; may be repeated.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of one file a shard.")
+@click.option("--top-k", type=int, default=0, help="Classes stored of a soft label; default all up to 200, else 32.")
+@click.option("--shard-images", type=int, default=10_000, show_default=True, help="Images a shard of a folder.")
+@click.option("-b", "--batch-size", type=int, default=128, show_default=True, help="Images of one forward pass.")
+@click.option("--device", default="auto", help="torch device; auto is CUDA where there is one.")
+@click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True)
+@PROGRESS
+def label(model: str, sources: tuple[str, ...], out: Path, **options: Any) -> None:
+    """Label images with any model that `nsbench eval` takes: one Parquet file of soft labels a shard.
+
+    The same command again continues; under torchrun each rank labels shards of its own.
+    """
+    from nsbench.traincommands import label_command
+
+    label_command(model, sources, out, options)
+
+
+@cli.command("select")
+@click.argument("labels", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Folder of one file a label file.")
+@click.option("--min-confidence", type=float, help="Drop images whose largest probability is below; default 0.3.")
+@click.option("--max-confidence", type=float, help="Drop images whose largest probability is above.")
+@click.option("--per-class", type=int, help="Quota a class; default the images kept / classes.")
+@click.option("--total", type=int, help="Quota of all classes together.")
+@click.option("--balance", type=click.Choice(["off", "cap", "duplicate"]), help="default duplicate.")
+@click.option("--rule", type=click.Choice(["top-k", "bins"]), help="How a large class is cut; default top-k.")
+@click.option("--fraction", type=float, help="Share of the images that is used at all.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which images get the odd copy.")
+@click.option("--threads", type=int, help="default one a core.")
+@click.option("--memory", default="4GB", show_default=True, help="What DuckDB may use before it goes to disk.")
+def select(labels: Path, out: Path, **options: Any) -> None:
+    """Filter and balance the labels of `nsbench label`: how often each image is to be shown, same rows, same order."""
+    from nsbench.traincommands import select_command
+
+    select_command(labels, out, options)
+
+
 @cli.command("corrupt")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
@@ -178,7 +191,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
 @click.option("-b", "--batch-size", type=int, help="Images corrupted at once; default 32.")
 @click.option("-j", "--workers", type=int, help="Threads that decode and encode; default one a core.")
 @click.option("--device", default="auto", help="torch device; auto is CUDA where there is one.")
-@click.option("--progress", type=click.Choice(["auto", "bar", "log", "none"]), default="auto", show_default=True)
+@PROGRESS
 def corrupt(source: Path, target: Path, progress: Any, **options: Any) -> None:
     """Write ImageNet-C, or ImageNet-P's clips, of the images SOURCE/<class>/<file> to TARGET.
 
@@ -200,7 +213,7 @@ def corrupt(source: Path, target: Path, progress: Any, **options: Any) -> None:
 
 
 @cli.command("ls")
-@click.argument("what", type=click.Choice(["evals", "models", "presets", "corruptions"]))
+@click.argument("what", type=click.Choice(["evals", "models", "presets", "ablations", "corruptions"]))
 def ls(what: str) -> None:
     """List the names that options and configs take."""
     from nsbench.commands import names_of

@@ -148,55 +148,14 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def train_command(options: Mapping[str, Any], *, measure: bool) -> None:
-    """Train, and measure if asked to, what the flags say; print the headlines."""
-    from nsbench import pipeline
-    from nsbench.configfile import load_config, to_toml
-    from nsbench.runfolder import RunFolder
-    from nsbench.runrecord import clear
-    from nsbench.tables import check_evals
-
-    flags = {
-        "generations": options["generations"],
-        "seed": options["seed"],
-        "workers": options["workers"],
-        "device": options["device"],
-        "eval.batch_size": options["batch_size"],
-        "eval.evals": options["evals"].split(",") if options["evals"] else None,
-    }
-    config = load_config(
-        options["config"],
-        ablation=options["ablation"],
-        overrides={key: value for key, value in flags.items() if value is not None},
-        assignments=options["assignments"],
-    )
-    source = Path(options["config"] or "")
-    default = source if options["config"] and source.is_dir() else Path("runs") / config.run_name
-    folder = RunFolder(options["out"] or default)
-    if options["dry_run"]:
-        click.echo(f"# run folder: {folder.root}\n{to_toml(config)}", nl=False)
-        return
-    if options["fresh"]:
-        check_evals(config.eval)
-        clear(folder)
-    worked = pipeline.train_and_eval(
-        config, folder, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure
-    )
-    if not worked:
-        click.echo(f"everything in {folder.root} is done; nothing was written", err=True)
-    if measure:
-        from nsbench.report.summary import headline_table
-
-        click.echo(headline_table(folder))
-        click.echo(f"\nreport: {folder.report}")
-    else:
-        click.echo(f"weights: {folder.root}")
-
-
 def names_of(what: str) -> list[tuple[str, str]]:
     """Names of one kind (`evals`, `models`, `presets`, `corruptions`), and what each is."""
     if what == "presets":
         return [(name, "") for name in presets()]
+    if what == "ablations":
+        from nsbench.ablations import groups
+
+        return [(name, f"{group.title}: {', '.join(group.arms)}") for name, group in groups().items()]
     if what == "evals":
         from nsbench.evals import EVALS
 

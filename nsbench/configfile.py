@@ -17,17 +17,13 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
+from nsbench.ablations import arms
 from nsbench.config import Config
 from nsbench.errors import ConfigError
 from nsbench.evaluationconfig import EvaluationConfig
+from nsbench.trainingconfig import require
 
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
-EXECUTION_ONLY = ("device", "workers", "data.cache_dir", "train.checkpoint_seconds")
+EXECUTION_ONLY = ("device", "workers", "track", "data.cache_dir", "train.checkpoint_seconds")
 """Keys that may differ when a run folder is continued."""
 
 
@@ -69,7 +65,7 @@ def load_config(
         source: name of a preset, path of a TOML file, or a run folder; None is the embedded default, or for
             `EvaluationConfig` nothing but the defaults.
         kind: `Config` of a training run, or `EvaluationConfig`.
-        ablation: name of a table under `[ablations]` of the TOML.
+        ablation: name of an arm of `nsbench.ablations`, or of a table under `[ablations]` of the TOML.
         overrides: dotted keys with values, from flags.
         assignments: `section.key=value` texts; the value is TOML, or else plain text.
 
@@ -80,19 +76,18 @@ def load_config(
     values = {} if named is None else _read_toml(str(named))
     ablations = values.pop("ablations", {})
     if ablation is not None:
-        _require(isinstance(ablations, Mapping), f"[ablations] must be a section, not {ablations!r}")
-        if ablation not in ablations:
-            raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, ablations)}")
-        _require(
-            isinstance(ablations[ablation], Mapping), f"ablations.{ablation} must be a section of keys, not a value"
-        )
+        require(isinstance(ablations, Mapping), f"[ablations] must be a section, not {ablations!r}")
+        known = {**arms(), **ablations}
+        if ablation not in known:
+            raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, known)}")
+        require(isinstance(known[ablation], Mapping), f"ablations.{ablation} must be a section of keys, not a value")
         values["ablation"] = ablation
-        _merge(values, ablations[ablation])
+        _merge(values, known[ablation])
     for key, value in (overrides or {}).items():
         _assign(values, key, value)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        _require(bool(equals), f"--set {assignment!r} is not of the form section.key=value")
+        require(bool(equals), f"--set {assignment!r} is not of the form section.key=value")
         _assign(values, key.strip(), _toml_value(text.strip()))
     return _build(kind, values, "")
 
@@ -101,6 +96,12 @@ def presets() -> list[str]:
     """Names of the presets that come with the package."""
     folder = resources.files("nsbench") / "presets"
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def own_ablations(source: str | Path | None) -> list[str]:
+    """Names under `[ablations]` of a TOML file, beside those that come with the package."""
+    ablations = _read_toml(str(source)).get("ablations", {}) if source is not None else {}
+    return list(ablations) if isinstance(ablations, Mapping) else []
 
 
 def to_toml(config: Config | EvaluationConfig) -> str:
@@ -148,9 +149,9 @@ def _read_toml(source: str, parents: tuple[Path, ...] = ()) -> dict[str, Any]:
             path = path / "config.toml"
         elif parents and not path.is_absolute():
             path = parents[-1].parent / path
-        _require(path.suffix == ".toml", f"no preset, TOML file or run folder {source!r}{suggest(source, presets())}")
+        require(path.suffix == ".toml", f"no preset, TOML file or run folder {source!r}{suggest(source, presets())}")
         values = _parse(path)
-    _require(path not in parents, f"config {path} extends itself, through {parents[-1] if parents else path}")
+    require(path not in parents, f"config {path} extends itself, through {parents[-1] if parents else path}")
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -180,7 +181,7 @@ def _assign(values: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})
-        _require(isinstance(values, dict), f"--set {key}: {section!r} is not a section")
+        require(isinstance(values, dict), f"--set {key}: {section!r} is not a section")
     values[last] = value
 
 
@@ -200,11 +201,11 @@ def _plain(value: Any) -> Any:
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:
-    _require(isinstance(values, Mapping), f"[{where.rstrip('.')}] must be a section, not {values!r}")
+    require(isinstance(values, Mapping), f"[{where.rstrip('.')}] must be a section, not {values!r}")
     hints = typing.get_type_hints(kind)
     known = {field.name for field in dataclasses.fields(kind)}
     for key in values:
-        _require(key in known, f"unknown key {where + key!r}{suggest(key, known)}")
+        require(key in known, f"unknown key {where + key!r}{suggest(key, known)}")
     return kind(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
 
 
@@ -214,15 +215,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return _build(hint, value, where + ".")
     if origin is tuple:
-        _require(isinstance(value, list | tuple), f"{where} must be a list, not {value!r}")
-        return tuple(_convert(typing.get_args(hint)[0], item, where) for item in value)
+        kind = typing.get_args(hint)[0]
+        single = isinstance(value, str | int | float) and not dataclasses.is_dataclass(kind)
+        require(single or isinstance(value, list | tuple), f"{where} must be a list, not {value!r}")
+        items = [value] if single else value  # one value is a list of one
+        return tuple(_convert(kind, item, where) for item in items)
     if origin is Literal:
         known = typing.get_args(hint)
-        _require(value in known, f"{where} is {value!r}{suggest(str(value), known)}")
+        require(value in known, f"{where} is {value!r}{suggest(str(value), known)}")
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = Mapping if origin not in (None, types.UnionType) else hint
     right = isinstance(value, expected) and (hint is bool or not isinstance(value, bool))
-    _require(right, f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    require(right, f"{where} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
     return value

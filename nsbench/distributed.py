@@ -68,10 +68,39 @@ class Ranks:
         """
         return self.joined(lambda: {0: work()} if self.is_main else {})[0]
 
+    def raised(self, error: NsbenchError | None) -> None:
+        """Raise what went wrong on one rank on all of them; where nothing did it costs next to nothing.
+
+        Raises:
+            NsbenchError: that of the lowest rank that has one.
+        """
+
+        def work() -> dict[int, None]:
+            if error is not None:
+                raise error
+            return {}
+
+        if self.world > 1:
+            import torch
+            import torch.distributed as dist
+
+            failed = torch.tensor(int(error is not None))
+            dist.all_reduce(failed)
+            if not failed:
+                return
+        self.joined(work)
+
+
+def is_main() -> bool:
+    """Whether this process speaks for its job, told from the environment alone."""
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
 
 @contextlib.contextmanager
 def connected() -> Iterator[Ranks]:
-    """The ranks that torchrun started, connected through gloo; a single one where nothing was started.
+    """The ranks that torchrun started, connected through gloo, and through NCCL for what lies on GPUs.
+
+    A single one where nothing was started.
 
     Raises:
         ConfigError: the environment names ranks that cannot be reached.
@@ -83,10 +112,11 @@ def connected() -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
+    import torch
     import torch.distributed as dist
 
     try:
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"rank {os.environ.get('RANK', '?')} of {world} cannot join the others "

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -115,10 +114,12 @@ class _Run:
         """Load and measure one model after the other: two never lie in memory together."""
         import torch
 
+        from nsbench.models import choose_device
+
         config = self.config
         keep_freed_memory()
         torch.set_num_threads(config.threads)
-        device = _device(config.device)
+        device = choose_device(config.device)
         if len(config.models) > 1:
             for name in config.models:
                 load(name)  # a name that is wrong, or weights that are not there, are said before hours of work
@@ -231,19 +232,6 @@ class _Run:
             return
         write_text(self.folder.config, to_toml(self.config))
         write_started(self.folder, record, self.argv, {"device": device, "threads": self.config.threads})
-
-
-def _device(name: str) -> torch.device:
-    """The device of this rank."""
-    import torch
-
-    from nsbench.models import choose_device
-
-    device = choose_device(name)
-    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-        torch.cuda.set_device(device)
-    return device
 
 
 def _loader(config: EvaluationConfig) -> Load:

@@ -6,12 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from nsbench.config import EvalConfig
-from nsbench.errors import ConfigError
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
+from nsbench.trainingconfig import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,11 +52,11 @@ class ViewConfig:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.size >= 0, f"view.size is {self.size}; it must be 0 or more")
-        _require(0 <= self.crop_pct <= 1, f"view.crop_pct is {self.crop_pct}; it must be in 0..1")
+        require(self.size >= 0, f"view.size is {self.size}; it must be 0 or more")
+        require(0 <= self.crop_pct <= 1, f"view.crop_pct is {self.crop_pct}; it must be in 0..1")
         for name in ("mean", "std"):
-            _require(len(getattr(self, name)) in (0, 3), f"view.{name} must have three values, one a channel")
-        _require(all(std > 0 for std in self.std), "view.std must be above 0")
+            require(len(getattr(self, name)) in (0, 3), f"view.{name} must have three values, one a channel")
+        require(all(std > 0 for std in self.std), "view.std must be above 0")
 
     def overrides(self) -> dict[str, Any]:
         """What was given."""
@@ -88,7 +83,7 @@ class EvaluationConfig:
     eval: EvalConfig = dataclasses.field(default_factory=lambda: EvalConfig(evals=("all",)))
 
     def __post_init__(self) -> None:
-        _require(len(self.models) > 0, "no model is named; give at least one, such as resnet50.tv_in1k")
-        _require(len(set(self.models)) == len(self.models), "a model is named twice")
-        _require(self.threads > 0, f"threads is {self.threads}; it must be 1 or more")
-        _require(self.workers >= 0, f"workers is {self.workers}; it must be 0 or more")
+        require(len(self.models) > 0, "no model is named; give at least one, such as resnet50.tv_in1k")
+        require(len(set(self.models)) == len(self.models), "a model is named twice")
+        require(self.threads > 0, f"threads is {self.threads}; it must be 1 or more")
+        require(self.workers >= 0, f"workers is {self.workers}; it must be 0 or more")

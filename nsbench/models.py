@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from nsbench.config import ModelConfig
 from nsbench.errors import ConfigError, DataError
 from nsbench.files import derive_seed, write_atomic
+from nsbench.trainingconfig import ModelConfig
 
 
 class PixelModel(nn.Module):
@@ -36,29 +37,70 @@ class PixelModel(nn.Module):
 def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
     """A fresh model with initial weights that are a function of `seed` alone.
 
+    Models made for one size of image, such as vision transformers, are built for `input_px` where it is given.
     Model noise is not in it: dropout and stochastic depth belong to training (`nsbench.engine.noise`), except for
     the residual branches' `DropPath` modules, which rest in eval mode.
 
     Raises:
-        ConfigError: timm does not know the name or refuses an argument.
+        ConfigError: timm does not know the name or refuses an argument; `small_image` or `stem_pool` do not fit the
+            architecture.
     """
     import timm
     from timm.data.config import resolve_data_config
 
+    size: dict[str, int] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         try:
-            net = timm.create_model(
-                config.name, num_classes=num_classes, drop_path_rate=config.drop_path_rate or None, **config.kwargs
-            )
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise ConfigError(f"timm cannot build {config.name!r}: {str(error).splitlines()[0]}") from None
+            made_for = timm.models.get_pretrained_cfg(config.name)
+            if config.input_px and made_for is not None and made_for.fixed_input_size:
+                size = {"img_size": config.input_px}
+            arguments = {**size, **config.kwargs}
+            rate = config.drop_path_rate or None
+            net = timm.create_model(config.name, num_classes=num_classes, drop_path_rate=rate, **arguments)
+        except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+            at = f" for images of {config.input_px} px" if size else ""
+            raise ConfigError(f"timm cannot build {config.name!r}{at}: {str(error).splitlines()[0]}") from None
     if not config.stem_pool:
         if not isinstance(getattr(net, "maxpool", None), nn.Module):
             raise ConfigError(f"models.stem_pool = false needs a ResNet with a max-pool; {config.name!r} has none")
         net.maxpool = nn.Identity()
+    if config.small_image:
+        _keep_resolution(net, config.name)
     data: dict[str, Any] = resolve_data_config(model=net)  # type: ignore[no-untyped-call]
     return PixelModel(net, data["mean"], data["std"]).to(memory_format=torch.channels_last)
+
+
+def _keep_resolution(net: nn.Module, name: str) -> None:
+    """Stages 2 and 3 of an EfficientNet keep their resolution; the stem still halves it: 32 px end in a 4x4 map.
+
+    Official efficientnet_builder.py, `small_image_model`. Only strides change, so weights keep their shapes; padding is
+    right for either stride, timm's static one (half the kernel) and TensorFlow's "same" one (found from the stride).
+    """
+    from timm.models.efficientnet import EfficientNet
+
+    stages = list(net.blocks[1:3]) if isinstance(net, EfficientNet) and "efficientnet" in name else []
+    strided = [
+        [conv for conv in stage.modules() if isinstance(conv, nn.Conv2d) and conv.stride != (1, 1)] for stage in stages
+    ]
+    if [len(convs) for convs in strided] != [1, 1]:
+        raise ConfigError(
+            f"models.small_image = true needs an EfficientNet with strides in stages 2 and 3; {name!r} is none"
+        )
+    for (conv,) in strided:
+        conv.stride = (1, 1)
+
+
+def native_px(config: ModelConfig) -> int:
+    """Side of the images that timm made an architecture for, in pixels.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    from timm.data.config import resolve_data_config
+
+    size: int = resolve_data_config(model=build(config, 2, 0).net)["input_size"][-1]  # type: ignore[no-untyped-call]
+    return size
 
 
 def num_parameters(model: nn.Module) -> int:
@@ -85,13 +127,16 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU.
+    """`auto` is CUDA where there is one, else the CPU; under torchrun each rank of a machine has a GPU of its own.
 
     Raises:
         ConfigError: torch does not know the device, or it is not there.
     """
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+            torch.cuda.set_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from None

@@ -5,31 +5,54 @@ The same command again continues: every stage and every cell is a file with the 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from nsbench.allocator import keep_freed_memory
 from nsbench.config import Config
+from nsbench.configfile import to_dict
+from nsbench.distributed import Ranks, connected
 from nsbench.errors import ConfigError
 from nsbench.evals import EvalContext
 from nsbench.files import file_fingerprint, read_json, write_json
+from nsbench.measuring import Plan, plan, refuse_failures
 from nsbench.measuring import measure as measure_cells
-from nsbench.measuring import plan, refuse_failures
+from nsbench.results import read_results
 from nsbench.runfolder import RunFolder
-from nsbench.runrecord import cache_folder, finish, is_finished, peak_memory, refuse_other_config, start
+from nsbench.runrecord import (
+    cache_folder,
+    finish,
+    is_finished,
+    peak_memory,
+    record_end,
+    refuse_other_config,
+    start,
+    take_over,
+)
 from nsbench.tables import check_evals, write_tables
-from nsbench.track import Progress
+from nsbench.track import Curves, Mirror, Progress, ProgressMode
 
 
 def train_and_eval(
-    config: Config, folder: RunFolder, *, argv: Sequence[str], progress: str = "auto", measure: bool = True
+    config: Config,
+    folder: RunFolder,
+    *,
+    argv: Sequence[str],
+    progress: ProgressMode = "auto",
+    measure: bool = True,
+    base: RunFolder | None = None,
 ) -> bool:
-    """Run the whole plan in `folder`, or what is left of it.
+    """Run the whole plan in `folder`, or what is left of it; under torchrun together with other ranks.
 
     Args:
         argv: the command line, for the record.
         measure: False trains without evaluating.
+        base: another run, whose generation 0 is taken over; it is made anew if this run's is another.
 
     Returns:
         False if everything was done already and nothing was written.
@@ -38,11 +61,19 @@ def train_and_eval(
         ConfigError: the folder belongs to another configuration, or is in use; nothing is overwritten.
     """
     check_evals(config.eval)
-    refuse_other_config(config, folder)
-    if is_finished(folder, measure):
-        return False
-    with folder.locked():
-        _run(config, folder, list(argv), Progress(progress, folder.log), measure)  # type: ignore[arg-type]
+    with connected() as ranks, ExitStack() as held:
+        ranks.first(lambda: refuse_other_config(config, folder))
+        if ranks.first(lambda: is_finished(folder, measure)):
+            return False
+        ranks.first(lambda: held.enter_context(folder.locked()) and None)
+        speaker = Progress(progress, folder.log) if ranks.is_main else Progress("none")
+        run = _Run(config=config, folder=folder, ranks=ranks, progress=speaker, measure=measure, base=base)
+        try:
+            run.run(list(argv))
+        except BaseException as error:
+            if ranks.is_main:
+                record_end(folder, error)
+            raise
     return True
 
 
@@ -73,41 +104,104 @@ def compare(folders: Sequence[RunFolder], out: Path) -> Path:
     return write_comparison(folders, out)
 
 
-def _run(config: Config, folder: RunFolder, argv: list[str], progress: Progress, measure: bool) -> None:
-    import torch
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+    """One run of the plan, on one of its ranks."""
 
-    from nsbench.data.mnist5k import load_task
-    from nsbench.engine.generations import Engine
-    from nsbench.models import choose_device
+    config: Config
+    folder: RunFolder
+    ranks: Ranks
+    progress: Progress
+    measure: bool
+    base: RunFolder | None
 
-    keep_freed_memory()
-    torch.set_num_threads(config.threads)
-    device = choose_device(config.device)
-    began = time.time()
-    task = load_task(config.data, config.seed)
-    start(config, folder, task, argv, str(device))
-    engine = Engine(config=config, task=task, folder=folder, device=device, progress=progress)
-    for name, model in engine.run():
-        context = EvalContext(
-            model=model,
-            device=device,
-            config=config.eval,
-            sets=task.evaluation,
-            cache=cache_folder(config.data.cache_dir, folder),
-            progress=progress,
+    def run(self, argv: list[str]) -> None:
+        import torch
+
+        from nsbench.data.tasks import load_task
+        from nsbench.engine.generations import Engine, generation_names
+        from nsbench.models import choose_device
+
+        config, folder, ranks = self.config, self.folder, self.ranks
+        keep_freed_memory()
+        torch.set_num_threads(config.threads)
+        device = choose_device(config.device)
+        began = time.time()
+        task = load_task(config.data, config.seed, self.progress)
+        curves = Curves(folder.metrics, self._mirrors())
+        engine = Engine(
+            config=config, task=task, folder=folder, device=device, progress=self.progress, curves=curves, ranks=ranks
         )
-        if measure:
-            planned = plan(config.eval, task.evaluation)
-            refuse_failures([measure_cells(folder, name, file_fingerprint(folder.weights(name)), context, planned)])
-    before = read_json(folder.total)["seconds"] if folder.total.is_file() else 0.0
-    write_json(folder.total, {"seconds": before + time.time() - began, "peak_memory_bytes": peak_memory()})
-    if measure:
+        sets = {name: self._sets(engine, name) for name in generation_names(config)}
+        plans = {name: plan(config.eval, sets[name], _note(engine, name)) for name in sets}
+        hardware = {"device": str(device), "threads": config.threads, "ranks": ranks.world}
+        ranks.first(lambda: start(config, folder, task, plans, argv=argv, hardware=hardware))
+        if self.base is not None:
+            ranks.first(functools.partial(take_over, folder, self.base))
+        for name, model in engine.run():
+            context = EvalContext(
+                model=model,
+                device=device,
+                config=config.eval,
+                sets=sets[name],
+                cache=cache_folder(config.data.cache_dir, folder),
+                input_px=engine.view(name).size if task.suites is not None else None,
+                ranks=ranks,
+                progress=self.progress,
+            )
+            if self.measure:
+                self._measure(name, context, plans[name])
+        ranks.first(lambda: self._end(engine, context, began))
+        curves.close()
+
+    def _mirrors(self) -> tuple[Mirror, ...]:
+        if not self.config.track or not self.ranks.is_main:
+            return ()
+        from nsbench.mirrors import open_mirrors
+
+        return open_mirrors(
+            self.config.track, self.folder.root, name=self.folder.root.name, config=to_dict(self.config)
+        )
+
+    def _sets(self, engine: Any, name: str) -> Mapping[str, Any]:
+        """What a generation is measured on: the task's own test images, or the suites as it sees them."""
+        task = engine.task
+        if task.suites is None:
+            return task.evaluation  # type: ignore[no-any-return]
+        from nsbench.evals.sets import suite_sets
+
+        return suite_sets(task.suites, engine.view(name), len(task.classes), self.config.eval)
+
+    def _measure(self, name: str, context: EvalContext, planned: Plan) -> None:
+        weights = self.ranks.first(functools.partial(file_fingerprint, self.folder.weights(name)))
+        refuse_failures([measure_cells(self.folder, name, weights, context, planned)])
+
+    def _end(self, engine: Any, context: EvalContext, began: float) -> None:
+        """Costs, pictures, tables and page of a run whose work is done."""
+        folder = self.folder
+        before = read_json(folder.total)["seconds"] if folder.total.is_file() else 0.0
+        write_json(folder.total, {"seconds": before + time.time() - began, "peak_memory_bytes": peak_memory()})
+        if not self.measure:
+            finish(folder, measured=False)
+            return
         from nsbench.report.page import write_report
         from nsbench.samples import write_samples
 
         write_samples(engine, context)
         write_tables(folder)
-        finish(folder, measure)
+        _mirror(engine.curves, folder)
+        finish(folder, measured=True)
         write_report(folder)
-    else:
-        finish(folder, measure)
+
+
+def _mirror(curves: Curves, folder: RunFolder) -> None:
+    """Show the generations' own means beside their curves."""
+    frame = read_results(folder.results)
+    whole = frame[(frame["versus"] == "") & (frame["subset"] == "all") & (frame["level"] == "")]
+    for row in whole[whole["eval"] != "pseudo-labels"].to_dict("records"):
+        curves.result(str(row["generation"]), f"{row['eval']}/{row['metric']}", float(row["value"]))
+
+
+def _note(engine: Any, name: str) -> str:
+    """What protocols must say of how a generation sees images that are resized for it."""
+    return "" if engine.task.suites is None else f"model sees {engine.view(name).size} px"

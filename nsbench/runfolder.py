@@ -122,9 +122,33 @@ class RunFolder:
     def train_state(self, name: str) -> Path:
         return self.generation(name) / "train_state"
 
+    def raw_weights(self, name: str) -> Path:
+        """Last weights beside their average, where the next teacher is to have them."""
+        return self.generation(name) / "raw.safetensors"
+
+    def phase_weights(self, name: str, phase: str) -> Path:
+        """Weights after a phase that is not the generation's last: before FixRes, or before finetuning."""
+        return self.generation(name) / "phases" / f"{phase}.safetensors"
+
+    def phase_record(self, name: str, phase: str) -> Path:
+        return self.generation(name) / "phases" / f"{phase}.json"
+
     def labels(self, name: str) -> Path:
-        """Pseudo-labels and selection that generation `name` is trained on."""
+        """Pseudo-labels that generation `name` is trained on, one file a shard of the pool."""
         return self.generation(name) / "labels"
+
+    def selection(self, name: str) -> Path:
+        """How often it is shown each image, one file a file of labels."""
+        return self.generation(name) / "selection"
+
+    def label_record(self, name: str) -> Path:
+        """Counts and seconds of labelling and selection."""
+        return self.generation(name) / "labels.json"
+
+    @property
+    def filter_labels(self) -> Path:
+        """Labels of the fixed model that selects, one file a shard of the pool."""
+        return self.root / "filter_labels"
 
     def cell(self, name: str, eval_name: str, cell: str) -> Path:
         """Predictions of one generation, or of another model, on one cell.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import platform
@@ -21,7 +22,7 @@ from nsbench.configfile import differing_keys, to_dict, to_toml
 from nsbench.errors import ConfigError
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import file_fingerprint, write_npz, write_text
-from nsbench.measuring import plan
+from nsbench.measuring import Plan
 from nsbench.runfolder import SELF_TRAINING, RunFolder
 from nsbench.tables import read_eval_config
 
@@ -32,20 +33,25 @@ _TIME = "%Y-%m-%dT%H:%M:%S%z"
 _PACKAGES = ("torch", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-learn", "duckdb", "opencv-python")
 
 
-def start(config: Config, folder: RunFolder, task: Task, argv: list[str], device: str) -> None:
+def start(
+    config: Config,
+    folder: RunFolder,
+    task: Task,
+    plans: Mapping[str, Plan],
+    *,
+    argv: Sequence[str],
+    hardware: Mapping[str, Any],
+) -> None:
     """Write what is known of a training run before the work begins: config, provenance, plans, the pool's truth."""
-    from nsbench.engine.generations import generation_names
     from nsbench.models import build, num_parameters
 
-    names = generation_names(config)
     models = {}
-    for name in names:
+    for name in plans:
         model = config.model(config.generations if name == "control" else int(name))
-        parameters = num_parameters(build(model, len(task.labelled.classes), 0))
-        models[name] = {"label": model.label, "params": parameters}
+        models[name] = {"label": model.label, "params": num_parameters(build(model, len(task.classes), 0))}
     write_text(folder.config, to_toml(config))
-    write_npz(folder.truth, {field: getattr(task.truth, field) for field in ("ids", "labels", "sources")})
-    planned = dataclasses.asdict(plan(config.eval, task.evaluation))
+    if task.truth is not None:
+        write_npz(folder.truth, {field: getattr(task.truth, field) for field in ("ids", "labels", "sources")})
     record = {
         "kind": SELF_TRAINING,
         "preset": config.preset,
@@ -53,16 +59,42 @@ def start(config: Config, folder: RunFolder, task: Task, argv: list[str], device
         "seed": config.seed,
         "generations": config.generations,
         "models": models,
-        "classes": list(task.labelled.classes),
+        "classes": list(task.classes),
         "dataset": task.name,
         "dataset_title": task.title,
         "held_out": task.held_out,
-        "embedded": True,
+        "embedded": config.data.dataset == "mnist5k",
+        "data_notes": list(task.notes),
         "data_fingerprints": data_fingerprints(task),
-        "order": names,
-        "plans": dict.fromkeys(names, planned),
+        "order": list(plans),
+        "plans": {name: dataclasses.asdict(planned) for name, planned in plans.items()},
     }
-    write_started(folder, record, argv, {"device": device, "threads": config.threads})
+    write_started(folder, record, argv, hardware)
+
+
+def take_over(folder: RunFolder, base: RunFolder) -> None:
+    """Copy generation 0 of another run into one that has none; its fingerprints say whether it fits."""
+    if folder.generation("0").exists() or not base.train_record("0").is_file():
+        return
+    unfinished = folder.root / ".taken_over"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(base.generation("0"), unfinished)
+    lines = base.metrics.read_text(encoding="utf-8").splitlines() if base.metrics.is_file() else []
+    own = [line for line in lines if '"generation": "0"' in line]
+    write_text(folder.metrics, "".join(line + "\n" for line in own))
+    unfinished.rename(folder.generation("0"))
+
+
+def record_end(folder: RunFolder, error: BaseException) -> None:
+    """Write into `run.json` how an unfinished run ended: under torchrun the agent's exit code replaces ours."""
+    if not folder.run_json.is_file():
+        return
+    code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+    run = folder.read_run()
+    run.pop("schema")
+    said = f"{error}" or type(error).__name__
+    with contextlib.suppress(OSError):  # the disk may be what is full
+        folder.write_run({**run, "exit_code": code, "ended": time.strftime(_TIME), "said": said.splitlines()[0]})
 
 
 def write_started(
@@ -88,7 +120,8 @@ def write_started(
 def finish(folder: RunFolder, measured: bool) -> None:
     """Mark the run complete, with the hash of every record that its numbers come from."""
     run = folder.read_run(whole=True)
-    run.pop("schema")
+    for key in ("schema", "exit_code", "ended", "said"):
+        run.pop(key, None)
     records = [path for pattern in _RECORDS for path in sorted(folder.root.glob(pattern))]
     files = {str(path.relative_to(folder.root)): file_fingerprint(path) for path in records}
     folder.write_run(
@@ -97,8 +130,9 @@ def finish(folder: RunFolder, measured: bool) -> None:
 
 
 _RECORDS = (
-    "config.toml", "results.csv", "pool_truth.npz", "*/model.safetensors", "*/train.json", "*/labels/*.parquet",
-    "*/evals/*/*.npz", "models/*/evals/*/*.npz", "samples/*",
+    "config.toml", "results.csv", "pool_truth.npz", "*/model.safetensors", "*/raw.safetensors", "*/train.json",
+    "*/phases/*", "*/labels/*.parquet", "*/selection/*.parquet", "filter_labels/*.parquet", "*/evals/*/*.npz",
+    "models/*/evals/*/*.npz", "samples/*",
 )  # fmt: skip
 
 
@@ -166,8 +200,9 @@ def clear(folder: RunFolder) -> None:
 
 
 def data_fingerprints(task: Task) -> dict[str, str]:
-    sets = {"labelled": task.labelled, "unlabelled": task.unlabelled, **task.evaluation}
-    return {name: images.fingerprint for name, images in sets.items()}
+    """Of the pools and of the task's own test images; suites are in the plans."""
+    pools = {"labelled": task.labelled.fingerprint, "unlabelled": task.unlabelled.fingerprint}
+    return pools | {name: images.fingerprint for name, images in task.evaluation.items()}
 
 
 def cache_folder(chosen: str, folder: RunFolder) -> Path:

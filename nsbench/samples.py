@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from nsbench.attacks import fgsm
-from nsbench.config import Config
+from nsbench.data.images import ImageSet
+from nsbench.data.pictures import View
 from nsbench.engine.generations import Engine, generation_names
+from nsbench.engine.label_store import label_path
 from nsbench.engine.select import read_copies
 from nsbench.evals import EvalContext
 from nsbench.evals.computed import corrupted, films
@@ -22,7 +24,6 @@ from nsbench.files import derive_seed, read_npz, write_atomic, write_json
 from nsbench.inference import to_batch
 from nsbench.metrics.flips import flips_per_video, is_noise_perturbation
 from nsbench.metrics.reference import CORRUPTIONS
-from nsbench.models import PixelModel, build, load_weights
 from nsbench.runfolder import RunFolder
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,6 +31,7 @@ Pixels = npt.NDArray[np.uint8]
 _SEVERITIES = (1, 3, 5)
 _ADVERSARIAL_EPSILON_PX = 16.0
 _PICTURES_A_GROUP = 12
+_THUMBNAIL = View(size=64, resize=64, interpolation="bicubic")
 
 
 class _Album:
@@ -56,13 +58,14 @@ class _Album:
 
 def write_samples(engine: Engine, context: EvalContext) -> None:
     """Write the pictures of a finished run; corrupted pixels come from the cache of `context`."""
-    config, folder, classes = engine.config, engine.folder, engine.task.labelled.classes
+    config, folder, classes = engine.config, engine.folder, engine.task.classes
     album, names = _Album(folder), generation_names(config)
-    if "imagenet-c" in config.eval.evals:
+    held = engine.task.suites is None  # photographs are not shown: a page of them would weigh too much
+    if held and "imagenet-c" in config.eval.evals:
         _corruptions(album, context, folder, names, classes)
-    if "fgsm" in config.eval.evals:
+    if held and "fgsm" in config.eval.evals:
         _adversarial(album, engine, classes)
-    if "imagenet-p" in config.eval.evals and config.generations:
+    if held and "imagenet-p" in config.eval.evals and config.generations:
         _flips(album, context, folder, str(config.generations), classes)
     if config.generations:
         _pseudo_labels(album, engine, str(config.generations))
@@ -104,7 +107,7 @@ def _adversarial(album: _Album, engine: Engine, classes: tuple[str, ...]) -> Non
     album.group("adversarial", f"FGSM at {epsilon:g}/255 where generation 0 errs: clean, attacked, difference × 8")
     for row in rows:
         for name in names:
-            model = _model(engine.config, engine.folder, name, len(classes))
+            model = engine.model(name)
             clean = to_batch(images.pixels[row : row + 1], "cpu")
             (attacked,) = fgsm(model, clean, torch.tensor(images.labels[row : row + 1]), [epsilon / 255])
             difference = (attacked - clean) * 8 / 2 + 0.5
@@ -145,34 +148,31 @@ def _flips(album: _Album, context: EvalContext, folder: RunFolder, last: str, cl
 
 
 def _pseudo_labels(album: _Album, engine: Engine, name: str) -> None:
-    """The last student's most confident, filtered-out and wrong pseudo-labels."""
-    pool, truth, classes = engine.task.unlabelled, engine.task.truth, engine.task.labelled.classes
-    folder = engine.folder.labels(name)
-    table = pq.read_table(folder / "labels.parquet", columns=["label", "confidence"])
+    """The last student's most confident, filtered-out and wrong pseudo-labels of the pool's first shard."""
+    truth, classes = engine.task.truth, engine.task.classes
+    table = pq.read_table(label_path(engine.folder.labels(name), 0), columns=["label", "confidence"])
     labels, confidence = table["label"].to_numpy(), table["confidence"].to_numpy()
-    kept = read_copies(folder / "selection.parquet") > 0
+    kept = read_copies(label_path(engine.selection(name), 0)) > 0
+    known = np.full(len(labels), -1) if truth is None else truth.labels[: len(labels)]
     order = np.argsort(-confidence, kind="stable")
     filtered = order[~kept[order] & (confidence[order] < engine.config.select.min_confidence)]
+    wrong = order[kept[order] & (labels[order] != known[order])] if truth is not None else order[:0]
     groups = (
-        ("confident", "Most confident pseudo-labels of the last student's teacher", order),
-        ("filtered", "Dropped as unsure", filtered),
-        ("wrong", "Kept and wrong, most confident first", order[kept[order] & (labels[order] != truth.labels[order])]),
+        ("confident", "Most confident pseudo-labels of the last student's teacher", order[labels[order] >= 0]),
+        ("filtered", "Dropped as unsure", filtered[labels[filtered] >= 0]),
+        ("wrong", "Kept and wrong, most confident first", wrong),
     )
+    images = engine.task.unlabelled.shard(0)
     for group, title, rows in groups:
         album.group(group, title)
-        for row in rows[:_PICTURES_A_GROUP]:
-            known = truth.labels[row]
+        for row in rows[:_PICTURES_A_GROUP].tolist():
+            source = str(truth.sources[row]) if truth is not None else ""
+            shown = classes[known[row]] if known[row] >= 0 else "none of the classes"
             album.add(
-                pool.pixels[row],
-                f"{confidence[row]:.2f}, {truth.sources[row]}",
-                subset=str(truth.sources[row]),
+                images.pixels[row] if isinstance(images, ImageSet) else _THUMBNAIL.show(images.stored(row)),
+                ", ".join(filter(None, (f"{confidence[row]:.2f}", source))),
+                subset=source,
                 level="",
-                truth=classes[known] if known >= 0 else "none of the classes",
+                truth=shown if truth is not None else "",
                 predictions={str(int(name) - 1): classes[labels[row]]},
             )
-
-
-def _model(config: Config, folder: RunFolder, name: str, num_classes: int) -> PixelModel:
-    model = build(config.model(int(name)), num_classes, 0)
-    load_weights(folder.weights(name), model)
-    return model.eval()

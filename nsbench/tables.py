@@ -164,28 +164,44 @@ def _remarks(name: str, records: Mapping[str, Mapping[str, Arrays]], protocols: 
 
 
 def _pseudo_label_rows(folder: RunFolder, run: Mapping[str, Any], config: Config) -> list[Row]:
-    import pyarrow.parquet as pq
-
     from nsbench.data.images import PoolTruth
     from nsbench.evals.pseudo_labels import PseudoLabelRecord, measure_pseudo_labels
 
-    records = {}
+    records: dict[str, PseudoLabelRecord] = {}
     for generation in run["order"]:
-        labels, selection = (folder.labels(generation) / f"{name}.parquet" for name in ("labels", "selection"))
-        if labels.is_file() and selection.is_file():
-            table = pq.read_table(labels, columns=["key", "label", "confidence"])
-            records[generation] = PseudoLabelRecord(
-                ids=np.array(table["key"].to_pylist()),
-                labels=table["label"].to_numpy(),
-                confidence=table["confidence"].to_numpy(),
-                copies=pq.read_table(selection, columns=["copies"])["copies"].to_numpy().astype(np.int64),
-            )
+        if columns := _pseudo_labels(folder, generation, config):
+            records[generation] = PseudoLabelRecord(**columns)
     if not records:
         return []
-    truth = PoolTruth(**read_npz(folder.truth))
-    protocol = f"{run['dataset_title']} pool, {len(truth.ids)} images; teacher un-noised, averaged weights"
+    images = len(next(iter(records.values())).ids)
+    truth = PoolTruth(**read_npz(folder.truth)) if folder.truth.is_file() else None
+    weights = "last weights" if config.teacher.weights == "raw" else "averaged weights"
+    how = "NOISED (negative control)" if config.teacher.noised else "un-noised"
+    who = f"teacher {config.teacher.model}" if config.teacher.model else f"teacher {how}, {weights}"
+    protocol = f"{run['dataset_title']} pool, {images} images; {who}"
     rows = measure_pseudo_labels(records, truth, run["classes"], config.select.min_confidence)
     return [dataclasses.replace(row, protocol="; ".join(filter(None, (protocol, row.protocol)))) for row in rows]
+
+
+def _pseudo_labels(folder: RunFolder, generation: str, config: Config) -> dict[str, Any]:
+    """Columns of a generation's labels and selection, all shards together; none where it has none."""
+    import pyarrow.parquet as pq
+
+    chosen_by = "1" if config.select.when == "once" else generation
+    labels = sorted(folder.labels(generation).glob("*.parquet"))
+    selections = [folder.selection(chosen_by) / path.name for path in labels]
+    if not labels or not all(path.is_file() for path in selections):
+        return {}
+    keys = ["key"] if folder.truth.is_file() else []  # 10^8 of them would fill the memory, and nothing is known of any
+    tables = [pq.read_table(path, columns=[*keys, "label", "confidence"]) for path in labels]
+    num = sum(map(len, tables))
+    copies = [pq.read_table(path, columns=["copies"])["copies"].to_numpy() for path in selections]
+    return {
+        "ids": np.array([key for table in tables for key in table["key"].to_pylist()]) if keys else np.arange(num),
+        "labels": np.concatenate([table["label"].to_numpy() for table in tables]),
+        "confidence": np.concatenate([table["confidence"].to_numpy() for table in tables]),
+        "copies": np.concatenate(copies).astype(np.int64),
+    }
 
 
 def _cost_rows(folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -217,7 +233,7 @@ def _training_costs(folder: RunFolder, key: str, add: Callable[[str, str, float,
     add("train", "seconds", record["seconds"], "seconds")
     add("train", "images_per_second", record["images_per_second"], "images/s")
     add("train", "peak_memory_bytes", record["peak_memory_bytes"], "bytes")
-    labels = folder.labels(key) / "labels.json"
+    labels = folder.label_record(key)
     if labels.is_file():
         record = read_json(labels)
         for stage in ("label", "select"):

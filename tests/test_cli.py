@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nsbench.cli import _RUN_OPTIONS, cli
+from nsbench.cli import cli
+from nsbench.options import RUN_OPTIONS
 
 
 def nsbench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -104,8 +105,10 @@ def test_the_list_of_options_is_closed() -> None:
         "--device", "-s", "--set", "-o", "--out", "--fresh", "--dry-run", "--progress", "runs", "what",
         "source", "target", "--corruption", "--severity", "--perturbation", "--canonical", "--quality", "--variant",
         "--limit", "--on-bad-image", "models", "--config", "--data-dir", "--subset", "--amp", "--baseline", "--golden",
+        "--model", "--epochs", "model", "--unlabelled", "--top-k", "--shard-images", "labels", "--min-confidence",
+        "--max-confidence", "--per-class", "--total", "--balance", "--rule", "--fraction", "--threads", "--memory",
     }  # fmt: skip
-    assert len(_RUN_OPTIONS) == 13
+    assert len(RUN_OPTIONS) == 19
 
 
 def test_fresh_deletes_nothing_for_a_mistake_or_in_another_projects_folder(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsbench.config import Config, EvalConfig, ModelConfig, TrainConfig
+from nsbench.config import Config, EvalConfig
 from nsbench.configfile import EXECUTION_ONLY, differing_keys, load_config, presets, suggest, to_dict, to_toml
 from nsbench.errors import ConfigError
+from nsbench.trainingconfig import ModelConfig, TrainConfig
 
 
 def write(path: Path, text: str) -> Path:
@@ -30,8 +31,8 @@ def refused(*parts: str, **given: Any) -> None:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_and_its_ablations_load_and_name_their_run(name: str, tmp_path: Path) -> None:
-    config = load_config(name)
+def test_every_preset_loads_and_names_its_run(name: str, tmp_path: Path) -> None:
+    config = load_config(name, overrides={"data.dir": "/data"})  # `svhn` has no folder of its own
     assert config.preset == config.run_name == name
     again = load_config(write(tmp_path / "a.toml", to_toml(config)))
     assert again == config
@@ -102,7 +103,7 @@ def test_a_config_that_was_read_back_gives_the_same_fingerprints(section: str, t
     ("given", "parts"),
     [
         ({"source": "mnist5"}, ["mnist5", "did you mean 'mnist5k'?"]),
-        ({"source": "zzz"}, ["zzz", "known: mnist5k"]),
+        ({"source": "zzz"}, ["zzz", "known: cifar10, ", "mnist5k"]),
         ({"source": "/nowhere/a.toml"}, ["/nowhere/a.toml", "cannot be read"]),
         ({"ablation": "hard-label"}, ["did you mean 'hard-labels'?"]),
         ({"assignments": ["train.learning_rat=1"]}, ["train.learning_rat", "did you mean 'learning_rate'?"]),
@@ -111,6 +112,10 @@ def test_a_config_that_was_read_back_gives_the_same_fingerprints(section: str, t
         ({"assignments": ["select.balance=duplicat"]}, ["select.balance", "did you mean 'duplicate'?"]),
         ({"assignments": ["data.eval_split=test"]}, ["data.eval_split", "test"]),
         ({"assignments": ["data.dataset=imagenet"]}, ["data.dataset", "mnist5k"]),
+        ({"assignments": ["noise.on_unlabelled=false"]}, ["noise.on_unlabelled"]),
+        ({"assignments": ["noise.augment=labeled"]}, ["noise.augment", "did you mean 'labelled'?"]),
+        ({"assignments": ["noise.dropout=false"]}, ["noise.dropout", "known: both, labelled, none, unlabelled"]),
+        ({"assignments": ["noise.stochastic_depth=off"]}, ["noise.stochastic_depth", "known: both"]),
         ({"assignments": ["train.steps"]}, ["train.steps", "section.key=value"]),
         ({"assignments": ["generations.x=1"]}, ["'generations' is not a section"]),
         ({"assignments": ["models.name=resnet50"]}, ["'models' is not a section"]),
@@ -136,8 +141,12 @@ def test_wrong_names_get_the_nearest(given: dict[str, Any], parts: list[str]) ->
         ("threads", 0),
         ("workers", -1),
         ("device", 0),
-        ("data.labelled_per_class", 0),
+        ("data.labelled_per_class", -1),
         ("data.labelled_per_class", 11),
+        ("data.shard_images", 0),
+        ("data.window_shards", 0),
+        ("data.image_px", -1),
+        ("data.unlabelled", [1]),
         ("data.unlabelled_smallest", 351),
         ("data.out_of_domain", -1),
         ("data.out_of_domain", 301),
@@ -146,10 +155,30 @@ def test_wrong_names_get_the_nearest(given: dict[str, Any], parts: list[str]) ->
         ("noise.num_ops", -1),
         ("noise.cutout_px", -1),
         ("noise.flip", "no"),
+        ("noise.crop_area", [0.5]),
+        ("noise.crop_area", [0.5, 1.5]),
+        ("noise.crop_area", [0.6, 0.5]),
+        ("noise.crop_ratio", [0, 1]),
+        ("noise.translate_px", -1),
+        ("noise.always_cutout_px", -1),
+        ("noise.crop_padding_px", -1),
         ("train.steps", 0),
         ("train.labelled_batch", 0),
         ("train.teacher_steps", -1),
         ("train.unlabelled_ratio", -1),
+        ("train.unlabelled_ratio", []),
+        ("train.unlabelled_ratio", [3, -1]),
+        ("train.unlabelled_ratio", 1.5),
+        ("train.unlabelled_ratio", True),
+        ("train.epochs", -1),
+        ("train.epochs", float("inf")),
+        ("train.accumulation", 0),
+        ("train.final_learning_rate", 0.1),
+        ("train.final_learning_rate", 0.2),
+        ("train.finetune_steps", -1),
+        ("train.batch_norm", "synced"),
+        ("train.log_steps", 0),
+        ("train.optimizer_kwargs", 3),
         ("train.learning_rate", 0),
         ("train.learning_rate", float("nan")),
         ("train.temperature", 0),
@@ -162,19 +191,75 @@ def test_wrong_names_get_the_nearest(given: dict[str, Any], parts: list[str]) ->
         ("select.min_confidence", [0.3]),
         ("select.per_class", -1),
         ("select.per_class", 1.5),
+        ("select.max_confidence", 0.2),
+        ("select.fraction", 0),
+        ("select.fraction", 1.1),
+        ("select.total", -1),
+        ("teacher.top_k", -1),
+        ("teacher.weights", "averaged"),
+        ("fixres.epochs", -1),
+        ("fixres.frozen_blocks", -1),
         ("eval.batch_size", 0),
         ("eval.epsilons_px", [-1]),
-        ("eval.epsilons_px", 8),
+        ("eval.epsilons_px", 256),
         ("eval.epsilons_px", ["8"]),
         ("eval.perturbation_images", 0),
         ("models", [{"drop_rate": 1}]),
         ("models", [{"drop_path_rate": -0.1}]),
         ("models", [{"kwargs": 3}]),
+        ("models", [{"input_px": -1}]),
+        ("models", [{"small_image": 1}]),
         ("models", ["resnet50"]),
     ],
 )
 def test_wrong_types_and_ranges_are_refused_by_name(key: str, value: Any) -> None:
     refused(key.rpartition(".")[2], overrides={key: value})
+
+
+def test_keys_that_exclude_one_another() -> None:
+    refused("select.per_class or select.total", overrides={"select.per_class": 1, "select.total": 1})
+    refused("whole hundredths", overrides={"select.rule": "bins", "select.min_confidence": 0.305})
+    assert load_config(overrides={"select.rule": "bins", "select.min_confidence": 0.29}).select.rule == "bins"
+    refused("svhn needs data.dir (--data-dir)", overrides={"data.dataset": "svhn"})
+    refused("data.labelled names no images", overrides={"data.dataset": "files", "data.labelled_per_class": 400})
+    files = {"data.dataset": "files", "data.labelled": "train", "data.labelled_per_class": 400}
+    assert load_config(overrides=files).data.labelled_per_class == 400
+
+
+def test_zero_labelled_images_a_class_are_all_of_them() -> None:
+    assert load_config(overrides={"data.labelled_per_class": 0}).data.labelled_per_class == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("train.unlabelled_ratio", 3, (3,)),
+        ("train.unlabelled_ratio", [14, 14, 28], (14, 14, 28)),
+        ("eval.epsilons_px", 8, (8.0,)),
+        ("eval.evals", "fgsm", ("fgsm",)),
+        ("data.unlabelled", "pool-{000..146}.tar", ("pool-{000..146}.tar",)),
+    ],
+)
+def test_one_value_is_a_list_of_one(key: str, value: Any, expected: tuple[Any, ...], tmp_path: Path) -> None:
+    section, _, name = key.partition(".")
+    config = load_config(overrides={key: value})
+    assert getattr(getattr(config, section), name) == expected
+    assert load_config(write(tmp_path / "a.toml", to_toml(config))) == config
+
+
+def test_the_last_ratio_and_the_last_model_repeat() -> None:
+    config = load_config(overrides={"train.unlabelled_ratio": [14, 28], "models": [{"name": "a"}, {"name": "b"}]})
+    assert [config.train.ratio(generation) for generation in (1, 2, 3, 4)] == [14, 28, 28, 28]
+    assert [config.model(generation).name for generation in (0, 1, 2)] == ["a", "b", "b"]
+
+
+def test_noise_is_switched_by_kind_and_by_images() -> None:
+    plain = load_config()
+    for kind in ("augment", "dropout", "stochastic_depth"):
+        assert getattr(plain.noise, kind) == "both"
+        for where in ("labelled", "unlabelled", "none"):
+            config = load_config(assignments=[f"noise.{kind}={where}"])
+            assert differing_keys(to_dict(plain), to_dict(config)) == [f"noise.{kind}"]
 
 
 def test_set_takes_toml_or_plain_text() -> None:

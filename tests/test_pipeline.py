@@ -21,6 +21,7 @@ from nsbench.runfolder import RunFolder
 SMALL = (
     "train.steps=12", "train.teacher_steps=12", "train.labelled_batch=8", "train.teacher_batch=16",
     "train.warmup_steps=2", "train.checkpoint_seconds=0.2", "data.eval_split=dev", "eval.replicates=100",
+    "select.min_confidence=0.0",
     "eval.perturbation_images=20", "eval.pgd_steps=2",
 )  # fmt: skip
 

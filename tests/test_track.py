@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nsbench import track
 from nsbench.track import Curves, Progress
@@ -28,6 +36,102 @@ def test_rewind_forgets_later_steps_of_one_generation_and_cut_off_lines(tmp_path
     ]  # fmt: skip
     curves.rewind("0", 0)
     assert len(curves.path.read_text(encoding="utf-8").splitlines()) == 3
+
+
+WHOLE = st.builds(
+    lambda generation, step, loss, phase: json.dumps(
+        {"generation": generation, **({"phase": "main"} if phase else {}), "step": step, "loss": loss}
+    ),
+    st.sampled_from(["0", "1", "11", "control"]),
+    st.integers(0, 120),
+    st.none() | st.floats(0, 9),
+    st.booleans(),  # another order of the keys than `add`'s
+)
+DAMAGED = st.sampled_from(["", "{", "null", "7", '"0"', '{"generation": "1"}', '{"step": 3}', "\x00\x00"])
+CUT_OFF = st.sampled_from(["", '{"generation": "1", "step": 100', '{"generation": "0", "step": 25, "loss": 0.5', "{"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    lines=st.lists(WHOLE | DAMAGED, max_size=12),
+    cut_off=CUT_OFF,
+    generation=st.sampled_from(["0", "1", "control"]),
+    step=st.integers(0, 120),
+)
+def test_rewind_as_a_plain_reading_of_every_line(
+    lines: list[str], cut_off: str, generation: str, step: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("curves") / "metrics.jsonl"
+    path.write_text("".join(line + "\n" for line in lines) + cut_off, encoding="utf-8")
+    mirror = Recorded()
+    kept, seen = [], 0
+    for line in lines:
+        try:
+            record = json.loads(line)
+            own, at = record["generation"] == generation, record["step"]
+        except (ValueError, TypeError, KeyError):
+            continue
+        seen = max(seen, at) if own else seen
+        if not own or at <= step:
+            kept.append(line)
+    Curves(path, [mirror]).rewind(generation, step)
+    assert path.read_text(encoding="utf-8") == "".join(line + "\n" for line in kept)
+    assert mirror.calls == [("rewind", generation, step, seen)]
+
+
+class Recorded:
+    """A mirror that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[object, ...]] = []
+
+    def rewind(self, generation: str, step: int, seen: int) -> None:
+        self.calls.append(("rewind", generation, step, seen))
+
+    def add(self, generation: str, step: int, figures: Mapping[str, float]) -> None:
+        self.calls.append(("add", generation, step, dict(figures)))
+
+    def result(self, generation: str, name: str, value: float) -> None:
+        self.calls.append(("result", generation, name, value))
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+
+
+def test_every_mirror_is_told_of_the_numbers_in_order(tmp_path: Path) -> None:
+    first, second = Recorded(), Recorded()
+    curves = Curves(tmp_path / "metrics.jsonl", [first, second])
+    curves.rewind("0", 0)
+    curves.add(generation="0", phase="main", step=25, loss=0.5, loss_unlabelled=None, lr=1)
+    curves.rewind("0", 10)
+    curves.result("0", "top1", 0.75)
+    curves.close()
+    assert first.calls == second.calls == [
+        ("rewind", "0", 0, 0), ("add", "0", 25, {"loss": 0.5, "lr": 1}), ("rewind", "0", 10, 25),
+        ("result", "0", "top1", 0.75), ("close",),
+    ]  # fmt: skip
+    assert curves.path.read_bytes() == b""
+
+
+def test_a_killed_process_loses_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    program = (
+        "import os, sys, pathlib; from nsbench.track import Curves; c = Curves(pathlib.Path(sys.argv[1]))\n"
+        "for step in range(1, 501): c.add(generation='0', step=step, loss=0.5)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()] == list(range(1, 501))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_an_error_that_names_the_file() -> None:
+    curves = Curves(Path("/dev/full"))
+    with pytest.raises(OSError, match="/dev/full") as caught:
+        curves.add(generation="0", step=1, loss=0.5)
+    assert caught.value.errno == errno.ENOSPC
+    curves.close()
 
 
 def test_auto_is_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nsbench.files import fingerprint
+
+if TYPE_CHECKING:
+    from nsbench.data.pools import Pool
+    from nsbench.data.suites import Suites
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,9 +119,9 @@ class PoolTruth:
     """What is known of the unlabelled pool. The engine never sees it; only the report does."""
 
     ids: npt.NDArray[np.str_]
-    """[N] the pool's ids, in its order."""
+    """[N] the pool's ids, in its order, over all shards."""
     labels: npt.NDArray[np.int64]
-    """[N] true classes; -1 for an image that shows none of them."""
+    """[N] true classes; -1 for an image that shows none of them, or of which nobody knows."""
     sources: npt.NDArray[np.str_]
     """[N] where each image comes from."""
 
@@ -128,11 +133,20 @@ class Task:
     name: str
     title: str
     """The data set's real name, for people."""
-    held_out: bool
-    """No image of `evaluation` was used to train or to choose."""
-    labelled: ImageSet
-    unlabelled: ImageSet
+    classes: tuple[str, ...]
+    """Class names by index."""
+    image_px: int
+    """Side of the images, which are all in memory; 0: photographs, read as they come."""
+    labelled: Pool
+    unlabelled: Pool
     """Its labels are all -1."""
-    truth: PoolTruth
-    evaluation: dict[str, ImageSet]
-    """`val`, `natural-adversarial`, `complement`."""
+    truth: PoolTruth | None
+    """None: nothing is known of the unlabelled images, or they are too many to keep it."""
+    held_out: bool | None
+    """No image of `evaluation` was used to train or to choose; None: nobody knows of all of them."""
+    evaluation: Mapping[str, ImageSet]
+    """Images in memory: `val`, and of the embedded task `natural-adversarial` and `complement`; of photographs none."""
+    suites: Suites | None = None
+    """The test sets of photographs on disk, as `nsbench eval` finds them."""
+    notes: tuple[str, ...] = ()
+    """What was left out of the images, and why: one line each."""

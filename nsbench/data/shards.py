@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 IMAGE_COLUMNS, LABEL_COLUMNS = ("image", "img"), ("label", "labels")
 
 _CACHED_GROUPS = 4
-"""Row groups in memory; threads that decode ahead are spread over two or three of the hub's, 100 rows each."""
+"""Row groups in memory, of all files together; threads that decode ahead are spread over two or three of the hub's,
+100 rows each, and training reads from dozens of files in turn."""
 
 
 class Images(Protocol):
@@ -39,13 +40,16 @@ class Shard:
     paths: tuple[str | None, ...]
     """[N] names that the images had, where they are kept."""
     labels: npt.NDArray[np.int64]
-    """[N]."""
+    """[N]; all -1 where they were not asked for."""
     class_names: tuple[str, ...]
     """The names of `datasets`' ClassLabel; empty where the file has none."""
 
 
-def open_shard(path: Path) -> Shard:
+def open_shard(path: Path, *, labelled: bool = True) -> Shard:
     """Open one file; no image is read.
+
+    Args:
+        labelled: False needs no column of labels, and reads none.
 
     Raises:
         DataError: it cannot be read, has not the columns, or a label is missing.
@@ -53,31 +57,47 @@ def open_shard(path: Path) -> Shard:
     import pyarrow as pa
 
     try:
-        return _open_arrow(path) if path.suffix.lower() == ".arrow" else _open_parquet(path)
+        return (_open_arrow if path.suffix.lower() == ".arrow" else _open_parquet)(path, labelled)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); copy it again") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} cannot be read ({str(error).splitlines()[0]}); copy it again")
 
 
 class _ParquetImages:
     """One file's image column, a few row groups of it in memory at a time."""
 
-    def __init__(self, file: pq.ParquetFile, column: str) -> None:
-        self._file, self._column = file, column
+    def __init__(self, path: Path, file: pq.ParquetFile, column: str) -> None:
+        self._path, self._file, self._column = path, file, column
         groups = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self._ends = np.cumsum(groups)
-        self._cache: OrderedDict[int, Any] = OrderedDict()
         self._lock = threading.Lock()  # pyarrow's files are for one thread at a time
 
     def __getitem__(self, row: int) -> bytes | None:
         group = int(np.searchsorted(self._ends, row, side="right"))
         with self._lock:
-            if group not in self._cache:
-                while len(self._cache) >= _CACHED_GROUPS:
-                    self._cache.popitem(last=False)
-                self._cache[group] = self._file.read_row_group(group, columns=[self._column]).column(0)
-            self._cache.move_to_end(group)
-            column = self._cache[group]
+            column = _group(self, group)
         return _content(column[row - (int(self._ends[group - 1]) if group else 0)].as_py())
+
+    def read(self, group: int) -> pa.ChunkedArray:
+        """The images of one row group.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        import pyarrow as pa
+
+        try:
+            return self._file.read_row_group(group, columns=[self._column]).column(0)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(self._path, error) from None
+
+
+@functools.lru_cache(_CACHED_GROUPS)
+def _group(images: _ParquetImages, group: int) -> pa.ChunkedArray:
+    return images.read(group)
 
 
 class _ArrowImages:
@@ -95,29 +115,30 @@ def _content(value: Any) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _open_parquet(path: Path) -> Shard:
+def _open_parquet(path: Path, labelled: bool) -> Shard:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
     schema = file.schema_arrow
-    image, label = _columns(path, schema)
+    image, label = _columns(path, schema, labelled)
     is_struct = pa.types.is_struct(schema.field(image).type)
-    paths: list[str | None] = [None] * file.metadata.num_rows
+    num_rows = file.metadata.num_rows
+    paths: list[str | None] = [None] * num_rows
     if is_struct and schema.field(image).type.get_field_index("path") >= 0:
         column = file.read(columns=[f"{image}.path"]).column(0)
         paths = [item["path"] for item in column.to_pylist()]
-    labels = _labels(path, file.read(columns=[label]).column(0))
-    images = _ParquetImages(file, f"{image}.bytes" if is_struct else image)
+    labels = _labels(path, file.read(columns=[label]).column(0)) if label else np.full(num_rows, -1)
+    images = _ParquetImages(path, file, f"{image}.bytes" if is_struct else image)
     return Shard(path=path, images=images, paths=tuple(paths), labels=labels, class_names=_class_names(schema))
 
 
-def _open_arrow(path: Path) -> Shard:
+def _open_arrow(path: Path, labelled: bool) -> Shard:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_stream(source).read_all()
-    image, label = _columns(path, table.schema)
+    image, label = _columns(path, table.schema, labelled)
     column = table.column(image)
     paths: list[str | None] = [None] * len(table)
     if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
@@ -126,27 +147,27 @@ def _open_arrow(path: Path) -> Shard:
         path=path,
         images=_ArrowImages(column),
         paths=tuple(paths),
-        labels=_labels(path, table.column(label)),
+        labels=_labels(path, table.column(label)) if label else np.full(len(table), -1),
         class_names=_class_names(table.schema),
     )
 
 
-def _columns(path: Path, schema: pa.Schema) -> tuple[str, str]:
-    """Names of the image and of the label column."""
+def _columns(path: Path, schema: pa.Schema, labelled: bool) -> tuple[str, str | None]:
+    """Names of the image and of the label column; None where labels are not asked for."""
     import pyarrow as pa
 
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
-    label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
-    kinds = {name: schema.field(name).type for name in (image, label) if name is not None}
-    if image is None or label is None:
-        raise DataError(f"{path} needs the columns image and label; it has {', '.join(schema.names) or 'none'}")
-    kind = kinds[image]
+    label = next((name for name in LABEL_COLUMNS if name in schema.names), None) if labelled else None
+    if image is None or (labelled and label is None):
+        needed = "columns image and label" if labelled else "column image"
+        raise DataError(f"{path} needs the {needed}; it has {', '.join(schema.names) or 'none'}")
+    kind = of_image = schema.field(image).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind = kind.field("bytes").type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        raise DataError(f"{path}: column {image} holds {kinds[image]}, not the bytes of image files")
-    if not pa.types.is_integer(kinds[label]):
-        raise DataError(f"{path}: column {label} holds {kinds[label]}, not class numbers")
+        raise DataError(f"{path}: column {image} holds {of_image}, not the bytes of image files")
+    if label is not None and not pa.types.is_integer(schema.field(label).type):
+        raise DataError(f"{path}: column {label} holds {schema.field(label).type}, not class numbers")
     return image, label
 
 

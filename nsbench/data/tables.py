@@ -25,7 +25,7 @@ from nsbench.errors import DataError
 _LEADING_WORD = re.compile(r"[A-Za-z]*")
 
 SPLITS = ("validation", "val", "valid", "test")
-"""What to take of a folder that holds several splits, the first that is there."""
+"""What to measure on of a folder that holds several splits, the first that is there."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,14 @@ class Table(Listing):
         return dataclasses.replace(super().take(rows), places=self.places[list(rows)])
 
 
-def table_files(root: Path) -> list[Path]:
+def table_files(root: Path, splits: Sequence[str] = SPLITS) -> list[Path]:
     """The Parquet or Arrow files at `root`: itself, those in it or in its folder `data`, of one split; none: [].
 
+    Args:
+        splits: what to take where there are several, the first that is there.
+
     Raises:
-        DataError: there are files of several splits and none of them is a validation or test split.
+        DataError: there are files of several splits and none of them is one of `splits`.
     """
     if root.is_file():
         return [root] if root.suffix.lower() in (".parquet", ".arrow") else []
@@ -60,12 +63,12 @@ def table_files(root: Path) -> list[Path]:
         for pattern in ("*.parquet", "data-*.arrow"):
             files = sorted(path for path in folder.glob(pattern) if path.is_file())
             if files:
-                return _one_split(root, files)
+                return _one_split(root, files, splits)
     return []
 
 
 def open_table(files: Sequence[Path], name: str) -> Table:
-    """List the images in the rows of Parquet or Arrow files.
+    """List the images in the rows of Parquet or Arrow files, in the order of their ids.
 
     Ids are the stored paths where they are there and unique (for ImageNet's validation images `<wnid>/<file>`), else
     file and row. Class names come from the metadata of `datasets`; for ImageNet's thousand they are the WordNet ids.
@@ -73,22 +76,37 @@ def open_table(files: Sequence[Path], name: str) -> Table:
     Raises:
         DataError: a file cannot be read, has not these columns, or a label is missing, negative or beyond the names.
     """
-    shards = [open_shard(path) for path in files]
+    table = list_rows(files, name)
+    return table.take(sorted(range(len(table)), key=table.ids.__getitem__))
+
+
+def list_rows(files: Sequence[Path], name: str, *, labelled: bool = True) -> Table:
+    """As `open_table`, in the order of the rows, which is read fastest.
+
+    Args:
+        labelled: False reads no labels, which need not be there: all are -1, and there are no classes.
+    """
+    shards = [open_shard(path, labelled=labelled) for path in files]
     labels = np.concatenate([shard.labels for shard in shards])
     if not len(labels):
         raise DataError(f"{files[0]} holds no rows")
-    if labels.min() < 0:
-        raise DataError(f"{files[0]} has labels of -1: this split was published without them; take another")
-    names = shards[0].class_names or tuple(map(str, range(int(labels.max()) + 1)))
-    if labels.max() >= len(names):
-        raise DataError(f"{files[0]} has a label {labels.max()}, but names {len(names)} classes")
     paths = [path for shard in shards for path in shard.paths]
-    classes = _as_wnids(names, paths, labels)
+    classes = _classes(files[0], shards[0].class_names, paths, labels) if labelled else ()
     places = np.array([(n, row) for n, shard in enumerate(shards) for row in range(len(shard.labels))], dtype=np.int64)
-    ids = _ids(paths, [classes[label] for label in labels], files, places)
-    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    table = Table(name=name, ids=ids, labels=labels, classes=classes, shards=tuple(shards), places=places)
-    return table.take(order)
+    ids = _ids(paths, [classes[label] if labelled else "" for label in labels], files, places)
+    return Table(name=name, ids=ids, labels=labels, classes=classes, shards=tuple(shards), places=places)
+
+
+def _classes(
+    file: Path, named: tuple[str, ...], paths: Sequence[str | None], labels: npt.NDArray[np.int64]
+) -> tuple[str, ...]:
+    """Class names of all labels; numbers where the file names none."""
+    if labels.min() < 0:
+        raise DataError(f"{file} has labels of -1: this split was published without them; take another")
+    names = named or tuple(map(str, range(int(labels.max()) + 1)))
+    if labels.max() >= len(names):
+        raise DataError(f"{file} has a label {labels.max()}, but names {len(names)} classes")
+    return _as_wnids(names, paths, labels)
 
 
 def _as_wnids(names: tuple[str, ...], paths: Sequence[str | None], labels: npt.NDArray[np.int64]) -> tuple[str, ...]:
@@ -109,20 +127,20 @@ def _wnid_of(path: str | None) -> str:
 def _ids(
     paths: Sequence[str | None], class_names: Sequence[str], files: Sequence[Path], places: npt.NDArray[np.int64]
 ) -> tuple[str, ...]:
-    stored = [path and (val_id(path, name) or path) for path, name in zip(paths, class_names, strict=True)]
+    stored = [path and ((name and val_id(path, name)) or path) for path, name in zip(paths, class_names, strict=True)]
     if all(stored) and len(set(stored)) == len(stored):
         return tuple(map(str, stored))
     return tuple(f"{files[shard].stem}/{row:08}" for shard, row in places.tolist())
 
 
-def _one_split(root: Path, files: list[Path]) -> list[Path]:
+def _one_split(root: Path, files: list[Path], preferred: Sequence[str]) -> list[Path]:
     """The files of one split; `validation-00003-of-00014.parquet` is of `validation`."""
     splits: dict[str, list[Path]] = {}
     for path in files:
         splits.setdefault(_LEADING_WORD.match(path.stem)[0], []).append(path)  # type: ignore[index]
     if len(splits) == 1:
         return files
-    for split in SPLITS:
+    for split in preferred:
         if split in splits:
             return splits[split]
     raise DataError(f"{root} holds the splits {', '.join(splits)}; name the file of one of them")

@@ -7,37 +7,28 @@ not run again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import resource
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from nsbench.config import Config
-from nsbench.configfile import to_dict
+from nsbench.data.crops import generation_view
 from nsbench.data.images import Task
-from nsbench.data.loaders import Part
-from nsbench.engine import pseudo
-from nsbench.engine.loop import TrainingRun, total_weight, train
-from nsbench.engine.select import read_copies, select
-from nsbench.errors import DataError, TrainingError
-from nsbench.files import derive_seed, file_fingerprint, fingerprint, read_json, write_json
-from nsbench.models import PixelModel, build, load_weights, num_parameters, save_weights
+from nsbench.data.pictures import View
+from nsbench.distributed import Ranks
+from nsbench.engine.labelling import Labelling
+from nsbench.engine.loop import Trained, TrainingRun, train
+from nsbench.engine.phases import CONTROL, Phases
+from nsbench.engine.supervision import HumanLabels, TeacherLabels
+from nsbench.errors import ConfigError, DataError
+from nsbench.files import file_fingerprint, read_json, write_json
+from nsbench.models import PixelModel, build, load_weights, native_px, num_parameters, save_weights
+from nsbench.pretrained.checkpoint import fill, read_state, unprefixed, without_normalisation
 from nsbench.runfolder import RunFolder
 from nsbench.track import Curves, Progress
-
-CONTROL = "control"
-"""The last student's architecture, noise, steps, batch size and total loss weight on the labelled images alone."""
-
-_SEEN_IN_PARTS = (
-    "steps", "teacher_steps", "labelled_batch", "teacher_batch", "unlabelled_ratio", "pseudo_labels", "temperature",
-    "on_labelled", "on_unlabelled",
-)  # fmt: skip
-"""Settings that act through the images, targets and batch sizes alone, which are in a generation's fingerprint anyway:
-so a generation 0 is the same record whatever becomes of the students."""
 
 
 def generation_names(config: Config) -> list[str]:
@@ -55,163 +46,172 @@ class Engine:
     folder: RunFolder
     device: torch.device
     progress: Progress
+    curves: Curves
+    ranks: Ranks = Ranks()
 
     def run(self) -> Iterator[tuple[str, PixelModel]]:
-        """Make every generation and hand it out in eval mode, ready to be measured."""
+        """Make every generation and hand it out in eval mode, ready to be measured.
+
+        Raises:
+            ConfigError, DataError, TrainingError, Stopped: as the stages do.
+        """
+        self._check_starts()
         for name in generation_names(self.config):
+            labels = None
             if name not in ("0", CONTROL):
-                self._label(name)
-            yield name, self._train(name)
+                self._warn_of_a_smaller_student(int(name))
+                labels = self._labelling.label(name, self.view(str(int(name) - 1)))
+            yield name, self._train(name, labels)
 
-    def _label(self, name: str) -> None:
-        """Label the pool with the generation before, and select from it."""
-        folder = self.folder.labels(name)
-        labels, selection = folder / "labels.parquet", folder / "selection.parquet"
-        teacher_name, config = str(int(name) - 1), self.config
-        made_by = fingerprint(
-            file_fingerprint(self.folder.weights(teacher_name)),
-            self.task.unlabelled.fingerprint,
-            config.eval.batch_size,
+    def view(self, name: str) -> View:
+        """How a finished generation is shown stored images."""
+        return generation_view(self._phases.final_px(name, self._native_px(name)), photographs=not self.task.image_px)
+
+    def model(self, name: str) -> PixelModel:
+        """A generation with its finished weights, on the CPU, in eval mode."""
+        model = build(self.config.model(self._phases.number(name)), len(self.task.classes), 0)
+        load_weights(self.folder.weights(name), model)
+        return model.eval()
+
+    def selection(self, name: str) -> Path:
+        """The selection that a student was trained with."""
+        return self._labelling.selection_folder(name)
+
+    @functools.cached_property
+    def _phases(self) -> Phases:
+        smoothing = self.config.train.label_smoothing
+        ours = HumanLabels(pool=self.task.labelled, num_classes=len(self.task.classes), smoothing=smoothing)
+        return Phases(
+            config=self.config,
+            folder=self.folder,
+            image_px=self.task.image_px,
+            labelled=ours,
+            unlabelled=self.task.unlabelled,
         )
-        selected_by = fingerprint(made_by, dataclasses.asdict(config.select), config.seed)
-        if pseudo.is_made_by(labels, made_by) and pseudo.is_made_by(selection, selected_by):
-            return
-        began = time.monotonic()
-        teacher = build(config.model(int(teacher_name)), len(self.task.labelled.classes), 0)
-        load_weights(self.folder.weights(teacher_name), teacher)
-        pseudo.label(
-            teacher.to(self.device),
-            self.task.unlabelled,
-            labels,
-            batch_size=config.eval.batch_size,
+
+    @functools.cached_property
+    def _labelling(self) -> Labelling:
+        return Labelling(
+            config=self.config,
+            task=self.task,
+            folder=self.folder,
             device=self.device,
-            made_by=made_by,
-        )
-        labelled = time.monotonic()
-        num_classes = len(self.task.labelled.classes)
-        select(labels, selection, config.select, num_classes=num_classes, seed=config.seed, made_by=selected_by)
-        selected = time.monotonic()
-        costs = {"label_seconds": labelled - began, "select_seconds": selected - labelled}
-        write_json(folder / "labels.json", {**costs, "images": len(self.task.unlabelled)})
-        copies = read_copies(selection)
-        self.progress.line(
-            f"generation {name}: {len(copies)} images labelled by generation {teacher_name}, "
-            f"{np.count_nonzero(copies)} kept, {copies.sum()} with duplicates"
+            progress=self.progress,
+            ranks=self.ranks,
         )
 
-    def _train(self, name: str) -> PixelModel:
+    def _native_px(self, name: str) -> int:
+        return native_px(self.config.model(self._phases.number(name)))
+
+    def _train(self, name: str, labels: TeacherLabels | None) -> PixelModel:
         """The trained model of one generation, from its record or from training."""
-        run = self._training_run(name)
-        model = build(run.model, len(self.task.labelled.classes), run.seed)
-        weights, record_path = self.folder.weights(name), self.folder.train_record(name)
-        if not _is_trained(record_path, run.fingerprint, self.folder.weights(name)):
+        start = self._start(name)
+        came_from = file_fingerprint(start) if start is not None else ""
+        runs = self._phases.of(name, self._native_px(name), labels, came_from)
+        seconds = 0.0
+        for run in runs:
+            weights, record = self._places(run, last=run is runs[-1])
+            if not self.ranks.first(functools.partial(_is_trained, record, run.fingerprint, weights)):
+                self._train_phase(run, start, weights, record, seconds)
+            seconds = float(read_json(record)["seconds"])
+            start = weights
+        return self.model(name).to(self.device)
+
+    def _train_phase(
+        self, run: TrainingRun, start: Path | None, weights: Path, record: Path, seconds_before: float
+    ) -> None:
+        model = build(run.model, len(self.task.classes), run.seed)
+        if start is not None:
+            _load_start(model, start)
+        self.progress.line(
+            f"{run.title}: training {run.model.label} ({num_parameters(model) / 1000:,.0f}k parameters), "
+            f"{run.num_steps:,} steps of {run.images_a_step:,} images of {run.size} px"
+        )
+        trained = train(
+            run,
+            model,
+            device=self.device,
+            workers=self.config.workers,
+            progress=self.progress,
+            curves=self.curves,
+            ranks=self.ranks,
+        )
+        self.ranks.first(functools.partial(self._record, run, trained, weights, record, seconds_before))
+
+    def _record(self, run: TrainingRun, trained: Trained, weights: Path, record: Path, seconds_before: float) -> None:
+        """Weights first, the record that speaks for them last, and then the state is not needed any more."""
+        save_weights(weights, trained.model)
+        if self.config.teacher.weights == "raw":
+            save_weights(self.folder.raw_weights(run.generation), trained.raw)
+        write_json(
+            record,
+            {
+                "fingerprint": run.fingerprint,
+                "weights": file_fingerprint(weights),
+                "model": run.model.label,
+                "parameters": num_parameters(trained.model),
+                "view": dataclasses.asdict(generation_view(run.size, photographs=not self.task.image_px)),
+                "seconds": seconds_before + trained.seconds,
+                "images_per_second": trained.images / trained.seconds,
+                "ranks": self.ranks.world,
+                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            },
+        )
+        run.state_path.unlink(missing_ok=True)
+
+    def _places(self, run: TrainingRun, *, last: bool) -> tuple[Path, Path]:
+        """Weights and record of a phase; those of the last one are the generation's."""
+        if last:
+            return self.folder.weights(run.generation), self.folder.train_record(run.generation)
+        return self.folder.phase_weights(run.generation, run.phase), self.folder.phase_record(run.generation, run.phase)
+
+    def _start(self, name: str) -> Path | None:
+        """Weights that a generation starts from; generation 0 starts from scratch or from the checkpoint."""
+        init = self.config.train.init
+        if init == "scratch" or (init == "teacher" and name == "0"):
+            return None
+        if init == "teacher":
+            return self.folder.weights("0" if name == CONTROL else str(int(name) - 1))
+        return Path(init)
+
+    def _check_starts(self) -> None:
+        """Refuse what cannot start, before hours of work.
+
+        Raises:
+            ConfigError: a student cannot take over its teacher's weights, or the checkpoint is not there.
+        """
+        init, config = self.config.train.init, self.config
+        if init not in ("scratch", "teacher") and not Path(init).is_file():
+            raise ConfigError(f"train.init {init!r} is no file; name a checkpoint, or 'scratch' or 'teacher'")
+        if init != "teacher":
+            return
+        for number in range(1, config.generations + 1):
+            student, teacher = config.model(number), config.model(number - 1)
+            if (student.name, student.kwargs) != (teacher.name, teacher.kwargs):
+                raise ConfigError(
+                    f"train.init = 'teacher' needs one architecture, but generation {number} is {student.label} and "
+                    f"its teacher {teacher.label}; use 'scratch', or name one model"
+                )
+
+    def _warn_of_a_smaller_student(self, number: int) -> None:
+        """Noisy Student wants students that are equal or larger (paper, section 2)."""
+        if self.config.teacher.model:
+            return
+        student, teacher = (
+            num_parameters(build(self.config.model(n), len(self.task.classes), 0)) for n in (number, number - 1)
+        )
+        if student < teacher:
             self.progress.line(
-                f"generation {name}: training {run.model.label} ({num_parameters(model) / 1000:.0f}k parameters), "
-                f"{run.num_steps} steps of {sum(part.batch for part in run.parts)} images"
+                f"warning: the student of generation {number} has {student:,} parameters and its teacher {teacher:,}; "
+                "Noisy Student wants an equal or larger student"
             )
-            curves = Curves(self.folder.metrics)
-            trained = train(
-                run, model, device=self.device, workers=self.config.workers, progress=self.progress, curves=curves
-            )
-            save_weights(weights, trained.model)
-            write_json(
-                record_path,
-                {
-                    "fingerprint": run.fingerprint,
-                    "weights": file_fingerprint(weights),
-                    "model": run.model.label,
-                    "parameters": num_parameters(model),
-                    "seconds": trained.seconds,
-                    "images_per_second": trained.images / trained.seconds,
-                    "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-                },
-            )
-            (run.state_folder / "state.pt").unlink(missing_ok=True)
-        finished = build(run.model, len(self.task.labelled.classes), 0)
-        load_weights(weights, finished)
-        return finished.to(self.device).eval()
-
-    def _training_run(self, name: str) -> TrainingRun:
-        config = self.config
-        number = config.generations if name == CONTROL else int(name)
-        parts = self._parts(name)
-        num_steps = (config.train.teacher_steps or config.train.steps) if name == "0" else config.train.steps
-        seed = derive_seed(config.seed, "train", name)
-        inputs = [value for part in parts for value in (part.pixels, part.targets, part.rows, part.batch, part.noised)]
-        settings = to_dict(config)
-        for key in ("checkpoint_seconds", *_SEEN_IN_PARTS):
-            settings["train"].pop(key, None)
-            settings["noise"].pop(key, None)
-        loss_scale = total_weight(config.train.loss, config.train.unlabelled_ratio) if name == CONTROL else 1.0
-        made_by = (dataclasses.asdict(config.model(number)), settings["train"], settings["noise"], config.threads, seed)
-        return TrainingRun(
-            generation=name,
-            model=config.model(number),
-            train=config.train,
-            noise=config.noise,
-            parts=parts,
-            num_steps=num_steps,
-            seed=seed,
-            loss_scale=loss_scale,
-            fingerprint=fingerprint(made_by, num_steps, *([loss_scale] if name == CONTROL else []), *inputs),
-            state_folder=self.folder.train_state(name),
-        )
-
-    def _parts(self, name: str) -> tuple[Part, ...]:
-        """What a batch consists of: labelled images, and for a student the selected pseudo-labelled ones."""
-        train, labelled = self.config.train, self.task.labelled
-        student_batch = train.labelled_batch * (1 + train.unlabelled_ratio)
-        batch = {"0": train.teacher_batch or train.labelled_batch, CONTROL: student_batch}.get(
-            name, train.labelled_batch
-        )
-        ours = Part(
-            pixels=labelled.pixels,
-            targets=one_hot(labelled.labels, len(labelled.classes), train.label_smoothing),
-            rows=np.arange(len(labelled)),
-            batch=batch,
-            noised=name == "0" or self.config.noise.on_labelled,
-        )
-        if name in ("0", CONTROL) or train.unlabelled_ratio == 0:
-            return (ours,)
-        return ours, self._pseudo_labelled(name)
-
-    def _pseudo_labelled(self, name: str) -> Part:
-        train, pool = self.config.train, self.task.unlabelled
-        folder = self.folder.labels(name)
-        keys, soft = pseudo.read_labels(folder / "labels.parquet")
-        copies = read_copies(folder / "selection.parquet")
-        if not np.array_equal(keys, pool.ids):
-            raise DataError(f"{folder} labels other images than the pool holds; delete the folder and run again")
-        if copies.sum() == 0:
-            raise TrainingError(
-                f"no pseudo-label of generation {name} reaches confidence {self.config.select.min_confidence}; "
-                "lower select.min_confidence or train the teacher longer"
-            )
-        if train.pseudo_labels == "hard":
-            targets = one_hot(soft.argmax(axis=1), soft.shape[1], train.label_smoothing)
-        else:
-            targets = sharpen(soft, train.temperature)
-        return Part(
-            pixels=pool.pixels,
-            targets=targets,
-            rows=np.repeat(np.arange(len(keys)), copies),
-            batch=train.labelled_batch * train.unlabelled_ratio,
-            noised=self.config.noise.on_unlabelled,
-        )
 
 
-def one_hot(labels: npt.NDArray[np.integer], num_classes: int, smoothing: float) -> npt.NDArray[np.float32]:
-    """Targets [N, C] of hard labels [N]: 1 - smoothing on the class, the rest spread over all (official main.py)."""
-    targets = np.full((len(labels), num_classes), smoothing / num_classes, np.float32)
-    targets[np.arange(len(labels)), labels] += 1 - smoothing
-    return targets
-
-
-def sharpen(soft: npt.NDArray[np.float32], temperature: float) -> npt.NDArray[np.float32]:
-    """Soft labels [N, C] at a temperature: p^(1/T), renormalised (official main.py, stored probabilities)."""
-    powered = soft ** np.float32(1 / temperature)
-    sharpened: npt.NDArray[np.float32] = powered / powered.sum(axis=1, keepdims=True)
-    return sharpened
+def _load_start(model: PixelModel, path: Path) -> None:
+    """Start from saved weights of the same architecture: a generation's, or a checkpoint of any common form."""
+    state, _ = read_state(path)
+    net, _ = without_normalisation(unprefixed(state))
+    fill(model.net, net, f"train.init {path} does not fit {model.net.__class__.__name__}")
 
 
 def _is_trained(record_path: Path, made_by: str, weights: Path) -> bool:

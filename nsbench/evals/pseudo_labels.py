@@ -25,8 +25,8 @@ _BINS = 20
 class PseudoLabelRecord:
     """The labels that one generation's student was trained with, given by the generation before."""
 
-    ids: npt.NDArray[np.str_]
-    """[M]."""
+    ids: npt.NDArray[Any]
+    """[M] keys, or row numbers where nothing is known of any image."""
     labels: npt.NDArray[np.integer[Any]]
     """[M] the teacher's most probable class."""
     confidence: npt.NDArray[np.floating[Any]]
@@ -36,13 +36,13 @@ class PseudoLabelRecord:
 
 
 def measure_pseudo_labels(
-    records: Mapping[str, PseudoLabelRecord], truth: PoolTruth, classes: Sequence[str], min_confidence: float
+    records: Mapping[str, PseudoLabelRecord], truth: PoolTruth | None, classes: Sequence[str], min_confidence: float
 ) -> list[Row]:
     """Rows of every generation's pseudo-labels; an image that `truth` does not know counts as of source `unknown`.
 
     Args:
         records: by the generation whose student was trained with them: `1`, `2`, ...
-        truth: what is known of the pool.
+        truth: what is known of the pool, if anything is.
         classes: names by class index.
         min_confidence: threshold of the filter.
     """
@@ -51,7 +51,7 @@ def measure_pseudo_labels(
         row = functools.partial(Row, generation=generation, eval="pseudo-labels")
         labels, sources = _join(record.ids, truth)
         rows += _quality(row, record, labels, min_confidence)
-        for source in sorted(set(sources.tolist())):
+        for source in sorted(set(sources.tolist())) if truth is not None else ():
             of_source = sources == source
             part = PseudoLabelRecord(**{k: v[of_source] for k, v in vars(record).items()})
             rows += _quality(functools.partial(row, subset=source), part, labels[of_source], min_confidence)
@@ -119,8 +119,10 @@ def _agreement(row: functools.partial[Row], record: PseudoLabelRecord, previous:
     return _share(row, "agreement", record.labels[mine] == previous.labels[theirs])
 
 
-def _join(ids: npt.NDArray[np.str_], truth: PoolTruth) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+def _join(ids: npt.NDArray[Any], truth: PoolTruth | None) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
     """True class (-1: not known) and source of each id."""
+    if truth is None:
+        return np.full(len(ids), -1, dtype=np.int64), np.full(len(ids), "unknown")
     known = {str(key): i for i, key in enumerate(truth.ids)}
     rows = np.array([known.get(str(key), -1) for key in ids], dtype=np.int64)
     labels = np.append(truth.labels, -1)[rows]

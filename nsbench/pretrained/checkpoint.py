@@ -53,7 +53,7 @@ def load(name: str, overrides: Overrides) -> Loaded:
             f"{path} does not say what network it is of; write ARCHITECTURE={path}, as in resnet50={path}"
         )
     state, notes = read_state(path)
-    state, normalisation = _without_normalisation(unprefixed(state))
+    state, normalisation = without_normalisation(unprefixed(state))
     net = _build(architecture, state, overrides)
     fill(net, state, f"{path} does not fit {architecture}")
     loaded = describe(name, net, overrides)
@@ -100,7 +100,7 @@ def unprefixed(state: State) -> State:
     return state
 
 
-def _without_normalisation(state: State) -> tuple[State, dict[str, Any]]:
+def without_normalisation(state: State) -> tuple[State, dict[str, Any]]:
     """The network's tensors, and mean and std where a `PixelModel` of ours was saved."""
     if not state.keys() >= _NORMALISATION or not all(key.startswith("net.") for key in state.keys() - _NORMALISATION):
         return state, {}

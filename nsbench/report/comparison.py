@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
+from nsbench.report.ablations import Setting, is_ablation, setting_blocks, setting_groups
 from nsbench.report.flags import flag_section
 from nsbench.report.generations import generation_section
 from nsbench.report.headlines import make_cards, make_verdict, panel_title, title_words
@@ -21,6 +22,7 @@ from nsbench.report.selftraining import health_section
 from nsbench.report.view import (
     INTERVALS_OVER_IMAGES,
     INTERVALS_OVER_SEEDS,
+    MAX_IN_TITLE,
     data_words,
     evidence_sections,
     imagenet_evals,
@@ -76,55 +78,59 @@ def _preset(name: str) -> tuple[str, ...]:
 
 
 def _title(gathered: Gathered) -> str:
-    parts = (f"{clean(name)}, {plural(len(group), 'seed')}" for name, group in gathered.runs.items())
+    """The recipes by name, or the main one and how many others."""
+    parts = [f"{clean(name)}, {plural(len(group), 'seed')}" for name, group in gathered.runs.items()]
+    if len(parts) > MAX_IN_TITLE:
+        parts = [parts[0], f"{len(parts) - 1} other recipes"]
     return "; ".join(parts)
 
 
 def recipe_section(gathered: Gathered, protocols: Protocols, imagenet: Collection[str]) -> Section | None:
-    """Every recipe's final generation, and its paired difference to the main one's."""
+    """Every recipe and its paired difference to the main one; the paper's ablations under the paper's headings."""
     if len(gathered.runs) < 2:
         return None
-    lines, dots = [], []
-    folds: list[Fold] = []
-    for recipe, group in gathered.runs.items():
-        rows = Rows(gathered.rows_of(recipe), protocols)
-        lines.append(_recipe_row(gathered, recipe, rows, protocols))
-        singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
-        dots.append((clean(recipe, 24), rows, rows.final, singles))
-        section = generation_section(rows, imagenet, prefix=f"recipe{len(lines)}-")
-        if section and recipe != gathered.main:
-            folds.append(Fold(summary=f"All generations of {clean(recipe)}", blocks=section.blocks[:1]))
-    table = Table(
-        id="recipes-table",
-        caption="Last generation of each recipe; below it the paired difference to the same generation of "
-        f"{clean(gathered.main)} over common seeds",
-        corner="Recipe",
-        columns=tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES),
-        groups=(RowGroup(rows=tuple(lines)),),
-        legend=True,
-        sortable=False,
-    )
-    caption = "Last generation of each recipe: every seed, and the mean with its 95 % t interval."
-    chart = _dots("recipes", "Recipes", caption, dots, imagenet)
-    return Section(id="recipes", nav="Recipes", title="Recipe against recipe", blocks=(table, chart, *folds))
+    settings = setting_groups(gathered, protocols)
+    columns = tuple(f"{title_words(key, imagenet)}, %" for key in HEADLINES)
+    dots = [
+        (clean(one.name, 26), one.rows, one.generation, _singles(gathered, one.recipe, protocols))
+        for group in settings.values()
+        for one in group
+        if one.generation
+    ]
+    several = any(len(group) > 1 for group in gathered.runs.values())
+    means = "every seed, and the mean with its 95 % t interval" if several else "one seed"
+    blocks = [
+        *setting_blocks(settings, gathered.main, columns),
+        _dots("recipes", "Settings", f"The settings of the table: {means}.", dots, imagenet),
+        *_generation_folds(settings, gathered.main, imagenet),
+    ]
+    words = ("Ablations", "Ablations") if is_ablation(settings) else ("Recipes", "Recipe against recipe")
+    return Section(id="recipes", nav=words[0], title=words[1], blocks=tuple(blocks))
 
 
-def _recipe_row(gathered: Gathered, recipe: str, rows: Rows, protocols: Protocols) -> TableRow:
-    against = Rows(gathered.against_main(recipe), protocols)
-    cells = []
-    for key in HEADLINES:
-        delta = against.number(rows.final, key, gathered.main)
-        cells.append(Cell(main=rows.number(rows.final, key), deltas=(delta,) if delta else ()))
-    head = f"{clean(recipe)}, {generation_label(rows.final)}, {plural(len(gathered.runs[recipe]), 'seed')}"
-    return TableRow(head=head, cells=tuple(cells))
+def _generation_folds(settings: dict[str, list[Setting]], main: str, imagenet: Collection[str]) -> list[Fold]:
+    """All generations of every recipe but the main one, whose table stands above."""
+    folds = []
+    others = [one for group in settings.values() for one in group if one.recipe != main]
+    for place, one in enumerate(others, start=2):
+        section = generation_section(one.rows, imagenet, prefix=f"recipe{place}-")
+        if section:
+            folds.append(Fold(summary=f"All generations of {one.name}", blocks=section.blocks[:1]))
+    if len(folds) > MAX_IN_TITLE:
+        return [Fold(summary=f"All generations of the {len(folds)} other recipes", blocks=tuple(folds))]
+    return folds
+
+
+def _singles(gathered: Gathered, recipe: str, protocols: Protocols) -> list[Rows]:
+    """Every run of a recipe by itself."""
+    return [Rows(_own_rows(gathered, records.text("name")), protocols) for records in gathered.runs[recipe]]
 
 
 def seed_section(gathered: Gathered, rows: Rows, protocols: Protocols, imagenet: Collection[str]) -> Section | None:
     """How far the seeds of the main recipe lie apart, and every run's own numbers."""
     if sum(len(group) for group in gathered.runs.values()) < 2:
         return None
-    group = gathered.runs[gathered.main]
-    singles = [Rows(_own_rows(gathered, records.text("name")), protocols) for records in group]
+    singles = _singles(gathered, gathered.main, protocols)
     dots = [(generation_label(name), rows, name, singles) for name in rows.names]
     chart = _dots(
         "seeds",

@@ -6,27 +6,26 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from nsbench.errors import DataError
+from nsbench.report.ablations import Setting, one_seed_words, setting_groups
 from nsbench.report.flags import flags_of
 from nsbench.report.lines import measured_models, model_lines
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import read_records
-from nsbench.report.rows import Key, Rows
+from nsbench.report.rows import HEADLINES, Key, Rows
+from nsbench.report.seeds import Gathered, gather
 from nsbench.report.suites import column_title, headline_keys
+from nsbench.report.view import INTERVALS_OVER_IMAGES, INTERVALS_OVER_SEEDS
 from nsbench.report.words import DASH, number_text, scale_of
 from nsbench.results import read_results
 from nsbench.runfolder import RunFolder
 
-_HEADLINES = {
-    "top-1": ("imagenet", "", "top1"),
-    "A top-1": ("imagenet-a", "", "top1"),
-    "C error": ("imagenet-c", "mean", "error"),
-    "P flips": ("imagenet-p", "", "flip_probability"),
-    "FGSM mean": ("fgsm", "mean", "top1"),
-}
+_HEADLINES = dict(zip(("top-1", "A top-1", "C error", "P flips", "FGSM mean"), HEADLINES, strict=True))
 _VERSUS = (("", ""), ("gen0", "vs gen 0"), ("control", "vs control"))
 
 
@@ -36,7 +35,11 @@ def headline_table(folder: RunFolder) -> str:
     Raises:
         DataError: the run has no results.
     """
-    results = read_results(folder.results)
+    return _generation_lines(read_results(folder.results))
+
+
+def _generation_lines(results: pd.DataFrame) -> str:
+    """One line a generation, then the last student's differences."""
     measured = results[(results["versus"] == "") & (results["eval"] != "pseudo-labels")]
     names = list(dict.fromkeys(measured.generation))
     numbered = [name for name in names if name.isdigit()]
@@ -44,12 +47,69 @@ def headline_table(folder: RunFolder) -> str:
     if len(numbered) > 1:
         last = numbered[-1]
         lines += [(f"gen {last} {words}", last, versus) for versus, words in _VERSUS[1:]]
-    header = ["", *(f"{title} {_arrow(results, *key)}" for title, key in _HEADLINES.items())]
+    header = ["", *(f"{title} {_arrow(results, key)}" for title, key in _HEADLINES.items())]
     table = [header, ["---"] + ["---:"] * len(_HEADLINES)]
     for title, name, versus in lines:
         cells = [_cell(results, name, versus, key) for key in _HEADLINES.values()]
         if any(cell != "–" for cell in cells):
             table.append([title, *cells])
+    return _markdown(table)
+
+
+def ablation_table(folder: Path) -> str:
+    """A comparison's settings by the five axes, then their paired differences to the full recipe, in percent.
+
+    Seeds of one recipe alone have their generations in the lines: means with 95 % t intervals over seeds.
+
+    Args:
+        folder: of the comparison, with its runs below.
+
+    Raises:
+        DataError: the folder holds no comparison, or not the runs that it is of.
+    """
+    gathered = _gathered_below(folder)
+    if len(gathered.runs) == 1:
+        return f"{_generation_lines(gathered.rows_of(gathered.main))}\n\n{_said_of(gathered)}"
+    groups = setting_groups(gathered, Protocols())
+    settings = [one for group in groups.values() for one in group]
+    parts = [_setting_lines(settings, "")]
+    differing = [one for one in settings if one.against is not None and one.common]
+    if differing:
+        parts.append(_setting_lines(differing, gathered.main))
+    several = len(gathered.runs[gathered.main]) > 1
+    return "\n\n".join((*parts, *([_said_of(gathered)] if several else []), one_seed_words(groups))).strip()
+
+
+def _gathered_below(folder: Path) -> Gathered:
+    """The runs below a folder that are in its table."""
+    path = folder / "results.csv"
+    compared = set(read_results(path)["run"])
+    runs = [RunFolder(record.parent) for record in sorted(folder.glob("*/run.json"))]
+    records = [read_records(run) for run in runs if run.read_run().get("name") in compared]
+    if not records:
+        raise DataError(f"none of the runs of {path} lies below {folder}; run the command of the comparison again")
+    return gather(records)
+
+
+def _said_of(gathered: Gathered) -> str:
+    num_seeds = len(gathered.runs[gathered.main])
+    if num_seeds > 1:
+        return f"{num_seeds} seeds; {INTERVALS_OVER_SEEDS}; differences are paired within a seed."
+    return f"One seed; {INTERVALS_OVER_IMAGES}."
+
+
+def _setting_lines(settings: Sequence[Setting], versus: str) -> str:
+    """One line a setting: its values, or its differences to the recipe `versus`."""
+    header = [f"difference to {_escaped(versus)}" if versus else ""]
+    for title, key in _HEADLINES.items():
+        found = (row for one in settings if (row := one.rows.raw(one.generation, key)) is not None)
+        row = next(found, None)
+        header.append(f"{title} {'' if row is None else '↑' if row.higher_is_better else '↓'}")
+    table = [header, ["---"] + ["---:"] * len(_HEADLINES)]
+    for one in settings:
+        rows = one.against if versus and one.against is not None else one.rows
+        cells = [_number(rows.raw(one.generation, key, versus)) for key in HEADLINES]
+        table.append([_escaped(one.head), *cells])
     return _markdown(table)
 
 
@@ -110,22 +170,22 @@ def _markdown(table: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in table)
 
 
-def _find(results: pd.DataFrame, eval_name: str, level: str, metric: str) -> pd.DataFrame:
+def _find(results: pd.DataFrame, key: Key) -> pd.DataFrame:
     return results[
-        (results["eval"] == eval_name)
-        & (results.subset == "all")
-        & (results.level == level)
-        & (results.metric == metric)
+        (results["eval"] == key.eval)
+        & (results.subset == key.subset)
+        & (results.level == key.level)
+        & (results.metric == key.metric)
     ]
 
 
-def _arrow(results: pd.DataFrame, eval_name: str, level: str, metric: str) -> str:
-    found = _find(results, eval_name, level, metric)
+def _arrow(results: pd.DataFrame, key: Key) -> str:
+    found = _find(results, key)
     return "" if found.empty else ("↑" if found.iloc[0].higher_is_better else "↓")
 
 
-def _cell(results: pd.DataFrame, generation: str, versus: str, key: tuple[str, str, str]) -> str:
-    found = _find(results, *key)
+def _cell(results: pd.DataFrame, generation: str, versus: str, key: Key) -> str:
+    found = _find(results, key)
     found = found[(found.generation == generation) & (found.versus == versus)]
     if found.empty or math.isnan(found.iloc[0].value):
         return "–"

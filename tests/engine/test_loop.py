@@ -15,18 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
-from nsbench.config import NoiseConfig, TrainConfig
-from nsbench.data.loaders import StepBatches
+from nsbench.data.images import ImageSet
 from nsbench.engine.checkpoint import load_state, save_state
-from nsbench.engine.loop import TrainingRun, _step, combine, total_weight, train
-from nsbench.engine.noise import install_model_noise
+from nsbench.engine.loop import TrainingRun, train
 from nsbench.errors import Stopped, TrainingError
 from nsbench.models import PixelModel, build
 from nsbench.track import Curves, Progress
+from nsbench.trainingconfig import NoiseConfig, TrainConfig
 
-from .conftest import TINY, TRAIN
+from .conftest import TINY, TRAIN, FixedTargets
 
 CPU = torch.device("cpu")
 MakeRun = Callable[..., TrainingRun]
@@ -36,7 +34,7 @@ def trained(run: TrainingRun, curves: Curves, workers: int = 0) -> dict[str, byt
     """Bytes of every weight and buffer of the average after training."""
     model = build(run.model, 4, run.seed)
     done = train(run, model, device=CPU, workers=workers, progress=Progress("none"), curves=curves)
-    assert done.images == sum(part.batch for part in run.parts) * run.num_steps
+    assert done.images == run.images_a_step * run.num_steps
     assert done.seconds > 0
     return weights(done.model)
 
@@ -48,55 +46,6 @@ def weights(model: PixelModel) -> dict[str, bytes]:
 @pytest.fixture
 def curves(tmp_path: Path) -> Curves:
     return Curves(tmp_path / "metrics.jsonl")
-
-
-def test_combine_by_hand() -> None:
-    labelled, unlabelled = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0, 6.0])
-    assert combine(labelled, unlabelled, "algorithm1") == 2 + 4
-    assert combine(labelled, unlabelled, "concat_mean") == pytest.approx(16 / 5)
-    assert combine(labelled, unlabelled, "code") == 16 / 2
-    for kind in ("algorithm1", "concat_mean", "code"):
-        assert combine(labelled, None, kind) == 2
-
-
-@pytest.mark.parametrize(
-    ("kind", "weight"), [("algorithm1", (1.0, 1.0)), ("concat_mean", (1 / 3, 2 / 3)), ("code", (1.0, 2.0))]
-)
-def test_a_step_is_plain_sgd_on_torchs_own_cross_entropy(
-    make_run: MakeRun, kind: Any, weight: tuple[float, float]
-) -> None:
-    """4 labelled and 8 unlabelled images: the losses weigh the two means by these numbers."""
-    quiet = dataclasses.replace(TINY, drop_rate=0.0, drop_path_rate=0.0)
-    run = make_run(train=TrainConfig(loss=kind), model=quiet, noised=(False, False))
-    batch = StepBatches(run.parts, run.noise, run.seed, 1)[0]
-    ours, theirs = build(quiet, 4, 0).train(), build(quiet, 4, 0).train()
-    install_model_noise(ours, quiet)
-    losses, accuracy = _step(ours, torch.optim.SGD(ours.parameters(), lr=0.1), batch, run, CPU)
-
-    logits = theirs(batch.pixels.permute(0, 3, 1, 2) / 255)
-    means = [F.cross_entropy(logits[rows], batch.targets[rows]) for rows in (slice(0, 4), slice(4, 12))]
-    loss = weight[0] * means[0] + weight[1] * means[1]
-    torch.testing.assert_close(losses, torch.stack([loss, *means]).detach())
-    assert accuracy == (logits[:4].argmax(1) == batch.targets[:4].argmax(1)).float().mean().item()
-    loss.backward()
-    for (name, parameter), got in zip(theirs.named_parameters(), ours.parameters(), strict=True):
-        assert parameter.grad is not None
-        torch.testing.assert_close(got, parameter - 0.1 * parameter.grad, msg=name)
-
-
-def test_gradients_are_clipped(make_run: MakeRun) -> None:
-    run = make_run(train=TrainConfig(clip_norm=1e-3))
-    model = build(TINY, 4, 0).train()
-    before = torch.cat([parameter.detach().flatten().clone() for parameter in model.parameters()])
-    _step(
-        model,
-        torch.optim.SGD(model.parameters(), lr=1.0),
-        StepBatches(run.parts, run.noise, run.seed, 1)[0],
-        run,
-        CPU,
-    )
-    moved = torch.cat([parameter.detach().flatten() for parameter in model.parameters()]) - before
-    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-2)
 
 
 def test_training_is_deterministic_and_depends_on_the_seed(make_run: MakeRun, curves: Curves) -> None:
@@ -116,10 +65,11 @@ def test_training_learns(make_run: MakeRun, curves: Curves) -> None:
     run = make_run(labels_alone=True, num_steps=60, noise=still, train=dataclasses.replace(TRAIN, steps=60))
     model = build(TINY, 4, 0)
     average = train(run, model, device=CPU, workers=0, progress=Progress("none"), curves=curves).model.eval()
-    part = run.parts[0]
+    shown = run.parts[0].pool.shard(0)
+    assert isinstance(shown, ImageSet)
     with torch.no_grad():
-        predicted = average(torch.from_numpy(part.pixels).permute(0, 3, 1, 2) / 255).argmax(dim=1)
-    assert (predicted.numpy() == part.targets.argmax(axis=1)).mean() >= 0.9
+        predicted = average(torch.from_numpy(shown.pixels).permute(0, 3, 1, 2) / 255).argmax(dim=1)
+    assert (predicted.numpy() == shown.labels).mean() >= 0.9
     assert model.training
     lines = [json.loads(line) for line in curves.path.read_text(encoding="utf-8").splitlines()]
     assert [line["step"] for line in lines] == [25, 50, 60]
@@ -146,17 +96,17 @@ def test_a_run_stopped_by_sigterm_continues_to_the_same_weights(
 ) -> None:
     """Momentum, weight average, batch-norm statistics, schedule and noise all continue where they were."""
     changes: dict[str, Any] = {"num_steps": 30, "train": dataclasses.replace(TRAIN, steps=30)}
-    unbroken = trained(make_run(**changes, state_folder=tmp_path / "unbroken"), curves)
+    unbroken = trained(make_run(**changes, state_path=tmp_path / "unbroken.pt"), curves)
     lines = curves.path.read_text(encoding="utf-8").splitlines()
     curves.path.unlink()
     handler = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Stopped, match="step 25") as stopped:
+    with pytest.raises(Stopped, match="step 26") as stopped:
         trained(make_run(**changes), StopAt(curves.path))
     assert stopped.value.exit_code == 75
     assert signal.getsignal(signal.SIGTERM) == handler
-    state = load_state(tmp_path / "state" / "state.pt", "f")
+    state = load_state(tmp_path / "state" / "main.pt", "f")
     assert state is not None
-    assert state["step"] == 25
+    assert state["step"] == 26
     with curves.path.open("a", encoding="utf-8") as stream:
         stream.write('{"generation": "1", "st')  # as a kill would leave it
     assert trained(make_run(**changes), curves) == unbroken
@@ -174,7 +124,9 @@ def test_a_state_of_another_run_is_not_continued(make_run: MakeRun, curves: Curv
     with pytest.raises(Stopped):
         trained(make_run(**changes), StopAt(curves.path))
     short = make_run(fingerprint="g")
-    assert trained(short, curves) == trained(dataclasses.replace(short, state_folder=short.state_folder / "no"), curves)
+    assert trained(short, curves) == trained(
+        dataclasses.replace(short, state_path=short.state_path.with_name("no.pt")), curves
+    )
 
 
 def test_states_are_whole_own_and_harmless(tmp_path: Path) -> None:
@@ -199,12 +151,11 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_step(make_run: MakeRun, c
     with pytest.raises(TrainingError, match=r"generation 1 is \S+ at step [1-4]; lower train\.learning_rate"):
         trained(make_run(train=wild), curves)
     run = make_run()
-    targets = run.parts[0].targets.copy()
-    targets[:] = np.nan
-    broken = dataclasses.replace(run, parts=(dataclasses.replace(run.parts[0], targets=targets), run.parts[1]))
+    unknown = FixedTargets(table=np.full((12, 4), np.nan, np.float32))
+    broken = dataclasses.replace(run, parts=(dataclasses.replace(run.parts[0], supervision=unknown), run.parts[1]))
     with pytest.raises(TrainingError, match="at step 0"):
         trained(broken, curves)
-    assert not (run.state_folder / "state.pt").exists()
+    assert not run.state_path.exists()
 
 
 def test_a_sigterm_to_the_whole_process_group_stops_as_one_to_the_process(make_run: MakeRun, curves: Curves) -> None:
@@ -214,9 +165,3 @@ def test_a_sigterm_to_the_whole_process_group_stops_as_one_to_the_process(make_r
     changes: dict[str, Any] = {"num_steps": 60, "train": dataclasses.replace(TRAIN, steps=60)}
     with pytest.raises(Stopped):
         trained(make_run(**changes), stop, workers=1)
-
-
-@pytest.mark.parametrize(("kind", "ratio"), [("code", 3), ("algorithm1", 3), ("concat_mean", 3), ("code", 0)])
-def test_the_controls_scale_is_a_students_loss_at_entropy_one(kind: str, ratio: int) -> None:
-    labelled, unlabelled = torch.ones(32), torch.ones(32 * ratio) if ratio else None
-    assert total_weight(kind, ratio) == pytest.approx(float(combine(labelled, unlabelled, kind)))

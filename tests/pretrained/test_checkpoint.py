@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from nsbench.config import ModelConfig
 from nsbench.data.pictures import View
 from nsbench.errors import ConfigError, DataError
 from nsbench.models import build, save_weights
 from nsbench.pretrained import load_pretrained
 from nsbench.pretrained.checkpoint import unprefixed
+from nsbench.trainingconfig import ModelConfig
 from tests.pretrained.conftest import network, normalised
 
 IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

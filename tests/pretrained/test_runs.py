@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nsbench.config import Config, ModelConfig
+from nsbench.config import Config
 from nsbench.configfile import to_toml
 from nsbench.data.pictures import View
 from nsbench.errors import ConfigError, DataError
@@ -16,11 +16,15 @@ from nsbench.files import write_json, write_text
 from nsbench.models import PixelModel, build, save_weights
 from nsbench.pretrained import load_pretrained
 from nsbench.runfolder import MODELS, SELF_TRAINING, RunFolder
+from nsbench.trainingconfig import ModelConfig
 
 SMALL = ModelConfig(name="test_resnet", stem_pool=False, kwargs={"channels": [4, 4, 8, 8]})
 LARGE = dataclasses.replace(SMALL, kwargs={"channels": [8, 8, 8, 16]})
 CLASSES = ("nought", "one", "two")
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+VIEW = View(size=32, resize=32, interpolation="bilinear")
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def run(tmp_path: Path) -> tuple[RunFolder, dict[str, PixelModel]]:
     for seed, (name, architecture) in enumerate({"0": SMALL, "1": LARGE, "control": LARGE}.items()):
         models[name] = build(architecture, len(CLASSES), seed).eval()
         save_weights(folder.weights(name), models[name])
-        write_json(folder.train_record(name), {})
+        write_json(folder.train_record(name), {"view": dataclasses.asdict(VIEW)})
     return folder, models
 
 
@@ -47,7 +51,7 @@ def test_a_generation_by_its_folder(path: str, generation: str, run: tuple[RunFo
     model = load_pretrained(f"{folder.root}/{path}")
     assert model.name == f"{folder.root}/{path}"
     assert (model.num_classes, model.classes, model.notes) == (3, CLASSES, ())
-    assert (model.view, model.input_px) == (View(size=32, resize=32, interpolation="bilinear"), 32)
+    assert (model.view, model.input_px) == (VIEW, 32)
     with torch.no_grad():
         assert torch.equal(model.model(IMAGES), models[generation](IMAGES))
 
@@ -59,6 +63,21 @@ def test_a_run_is_its_last_generation_and_never_the_control(run: tuple[RunFolder
     assert model.fingerprint == load_pretrained(f"{folder.root}/gen1").fingerprint
     prints = {load_pretrained(f"{folder.root}/{name}").fingerprint for name in ("gen0", "gen1", "control")}
     assert len(prints) == 3
+
+
+def test_a_phase_before_the_last_is_seen_as_it_was_trained(run: tuple[RunFolder, dict[str, PixelModel]]) -> None:
+    """ImageNet-C and -P of the paper's largest model are of the weights before FixRes."""
+    folder, _ = run
+    before = build(LARGE, len(CLASSES), 7).eval()
+    save_weights(folder.phase_weights("1", "main"), before)
+    write_json(folder.phase_record("1", "main"), {"view": {"size": 24, "resize": 28, "interpolation": "bicubic"}})
+    for path in ("gen1/phases/main", "gen1/phases/main.safetensors"):
+        model = load_pretrained(f"{folder.root}/{path}")
+        assert (model.view.size, model.view.resize) == (24, 28)
+        with torch.no_grad():
+            assert torch.equal(model.model(IMAGES), before(IMAGES))
+    with pytest.raises(DataError, match=r"phases/other\.safetensors cannot be loaded"):
+        load_pretrained(f"{folder.root}/gen1/phases/other")
 
 
 def test_from_inside_the_folder(run: tuple[RunFolder, dict[str, PixelModel]], monkeypatch: pytest.MonkeyPatch) -> None:
