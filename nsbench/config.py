@@ -57,7 +57,8 @@ class DataConfig:
     eval_split: Literal["val", "dev"] = "val"
     """`dev` for choices of the recipe; `val` is for results alone."""
     cache_dir: str = ""
-    """Where corrupted images are kept; empty: `.cache` beside the run folder."""
+    """Where decoded and corrupted images and the places of images in tars are kept; empty: `.cache` beside the run
+    folder."""
 
     def __post_init__(self) -> None:
         require(self.labelled_per_class >= 0, "data.labelled_per_class must be 0 or more")

@@ -11,6 +11,8 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 _PATIENCE = datetime.timedelta(hours=6)
 """How long a rank waits for another: rank 0 may decode all of ImageNet's validation images first."""
+_GLANCE_SECONDS = 0.02
+"""Between two looks for a rank that is starting."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,8 @@ class Ranks:
         except NsbenchError as error:
             mine = error
         gathered: list[Any] = [None] * self.world
-        dist.all_gather_object(gathered, mine)
+        with losses_told():
+            dist.all_gather_object(gathered, mine)
         for part in gathered:
             if isinstance(part, NsbenchError):
                 raise part
@@ -85,7 +90,8 @@ class Ranks:
             import torch.distributed as dist
 
             failed = torch.tensor(int(error is not None))
-            dist.all_reduce(failed)
+            with losses_told():
+                dist.all_reduce(failed)
             if not failed:
                 return
         self.joined(work)
@@ -94,6 +100,26 @@ class Ranks:
 def is_main() -> bool:
     """Whether this process speaks for its job, told from the environment alone."""
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
+
+
+@contextlib.contextmanager
+def losses_told() -> Iterator[None]:
+    """Within it a rank whose partner is gone says so in one line.
+
+    Raises:
+        NsbenchError: another rank was killed, or has left with an error of its own.
+    """
+    import torch.distributed as dist
+
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise NsbenchError(
+            f"rank {os.environ.get('RANK', '?')} has lost another rank, which was killed or says why it left; "
+            "the same command continues"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -116,7 +142,14 @@ def connected() -> Iterator[Ranks]:
     import torch.distributed as dist
 
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+        store, rank, world = next(dist.rendezvous("env://", timeout=_PATIENCE))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+            store=dist.PrefixStore(_name_of_start(store, rank, world), store),
+            rank=rank,
+            world_size=world,
+            timeout=_PATIENCE,
+        )
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"rank {os.environ.get('RANK', '?')} of {world} cannot join the others "
@@ -126,3 +159,31 @@ def connected() -> Iterator[Ranks]:
         yield Ranks(rank=dist.get_rank(), world=world)
     finally:
         dist.destroy_process_group()
+
+
+def _name_of_start(store: Any, rank: int, world: int) -> str:
+    """A name for this start of the job that all its ranks agree on and none before it had.
+
+    torchrun keeps one store for all its restarts, with the addresses of ranks that are gone; a rank that reads those
+    fails, or waits for ever (pytorch issue 135712). Its count of restarts is no name: each machine has its own. So every
+    rank shows a number that nobody has seen, and believes the name that answers to it, rank 0's number.
+    """
+    mine = uuid.uuid4().hex
+    if rank:
+        store.set(f"rank {rank}", mine)
+        _wait_for(store, f"answer to {mine}")
+        name: str = store.get(f"answer to {mine}").decode()
+        store.set(f"{name} heard by {rank}", "")
+        return name
+    for other in range(1, world):
+        while not store.check([f"{mine} heard by {other}"]):
+            _wait_for(store, f"rank {other}")
+            store.set(f"answer to {store.get(f'rank {other}').decode()}", mine)
+            time.sleep(_GLANCE_SECONDS)
+    return mine
+
+
+def _wait_for(store: Any, key: str) -> None:
+    """In Python, where a signal is heard; torch waits deaf."""
+    while not store.check([key]):
+        time.sleep(_GLANCE_SECONDS)

@@ -127,7 +127,8 @@ class _Run:
         torch.set_num_threads(config.threads)
         device = choose_device(config.device)
         began = time.time()
-        task = load_task(config.data, config.seed, self.progress)
+        cache = cache_folder(config.data.cache_dir, folder)
+        task = load_task(dataclasses.replace(config.data, cache_dir=str(cache)), config.seed, self.progress)
         curves = Curves(folder.metrics, self._mirrors())
         engine = Engine(
             config=config, task=task, folder=folder, device=device, progress=self.progress, curves=curves, ranks=ranks
@@ -144,7 +145,7 @@ class _Run:
                 device=device,
                 config=config.eval,
                 sets=sets[name],
-                cache=cache_folder(config.data.cache_dir, folder),
+                cache=cache,
                 input_px=engine.view(name).size if task.suites is not None else None,
                 ranks=ranks,
                 progress=self.progress,

@@ -166,7 +166,7 @@ class StepBatches(Dataset["Batch | NsbenchError"]):
         part = self.parts[index]
         first = row
         while True:
-            rng = image_rng(derive_seed(self.seed, "augment", index), str(images.ids[row]), copy, step)
+            rng = image_rng(self._seeds[index], str(images.ids[row]), copy, step)
             try:
                 if isinstance(images, ImageSet):
                     image = _sized(images.pixels[row], self.size)
@@ -185,6 +185,11 @@ class StepBatches(Dataset["Batch | NsbenchError"]):
             row = (row + 1) % len(images)
             if row == first:
                 raise DataError(f"no image of {part.pool.name} can be read; copy it again")
+
+    @functools.cached_property
+    def _seeds(self) -> tuple[int, ...]:
+        """Of each part's augmentation."""
+        return tuple(derive_seed(self.seed, "augment", index) for index in range(len(self.parts)))
 
     @functools.cached_property
     def _orders(self) -> tuple[PassOrder, ...]:

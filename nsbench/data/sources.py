@@ -131,11 +131,13 @@ def _wnids(tree: Tree) -> Sequence[str] | None:
 
 
 def _known(path: Path) -> Path:
+    if path.is_dir():
+        raise DataError(f"{path} is a folder, but a pattern is for files; name each folder by itself")
     if path.suffix.lower() in _FILES:
         return path
     if ".tar" in path.suffixes or path.suffix.lower() == ".tgz":
         raise DataError(f"{path} is compressed; unpack it first: its images are read by their position")
-    raise DataError(f"{path} is no folder, and no tar, Parquet or Arrow file by its name")
+    raise DataError(f"{path} is no tar, Parquet or Arrow file by its name, and no folder")
 
 
 def _expanded(pattern: str) -> list[Path]:

@@ -178,9 +178,14 @@ class Engine:
         """Refuse what cannot start, before hours of work.
 
         Raises:
-            ConfigError: a student cannot take over its teacher's weights, or the checkpoint is not there.
+            ConfigError: there is nothing to label, a student cannot take over its teacher's weights, or the checkpoint
+                is not there.
         """
         init, config = self.config.train.init, self.config
+        if config.generations and not len(self.task.unlabelled):
+            raise ConfigError(
+                "there are no unlabelled images; name some with data.unlabelled, or train with --generations 0"
+            )
         if init not in ("scratch", "teacher") and not Path(init).is_file():
             raise ConfigError(f"train.init {init!r} is no file; name a checkpoint, or 'scratch' or 'teacher'")
         if init != "teacher":

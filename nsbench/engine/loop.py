@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from nsbench.data.loaders import Batch, Part, StepBatches, step_loader
-from nsbench.distributed import Ranks
+from nsbench.distributed import Ranks, losses_told
 from nsbench.engine.checkpoint import load_state, save_state
 from nsbench.engine.freezing import freeze_blocks, prepare, set_training
 from nsbench.engine.noise import install_model_noise
@@ -103,7 +103,8 @@ def train(
         Stopped: SIGTERM arrived; the state is saved.
     """
     training = _Training(run, model, device=device, workers=workers, progress=progress, curves=curves, ranks=ranks)
-    return training.run_all()
+    with losses_told():
+        return training.run_all()
 
 
 class _Training:

@@ -259,7 +259,7 @@ def test_things_that_are_no_source_are_one_line(tmp_path: Path) -> None:
         (tmp_path / "empty", False): "holds no images",
         (tmp_path / "text", False): "holds no images among its 1 files, such as a.txt",
         (tmp_path / "flat", True): "holds 1 images but no class folders",
-        (tmp_path / "b.zip", False): "is no folder, and no tar, Parquet or Arrow file",
+        (tmp_path / "b.zip", False): "b.zip is no tar, Parquet or Arrow file by its name, and no folder",
         (tmp_path / "c.tar.gz", False): "c.tar.gz is compressed; unpack it first",
         (tmp_path / "none", True): "none does not exist",
         (f"{tmp_path}/x-{{0..3}}.tar", False): f"{tmp_path}/x-0.tar does not exist; nor does any other of its 4 files",
@@ -268,6 +268,9 @@ def test_things_that_are_no_source_are_one_line(tmp_path: Path) -> None:
     }
     for (source, labelled), words in cases.items():
         assert words in error_of(source, labelled=labelled)
+    for number in (0, 1):
+        write_folders(tmp_path / f"part{number}", range(3))
+    assert "part0 is a folder, but a pattern is for files" in error_of(f"{tmp_path}/part{{0..1}}")
     for number in (0, 1, 3):
         write_tar(tmp_path / f"x-{number}.tar", range(2))
     pattern = f"{tmp_path}/x-{{0..5}}.tar"

@@ -341,6 +341,9 @@ def test_photographs_of_val_are_left_out_by_name_and_bytes(root: Path) -> None:
     assert "ant/105.png" in ids_of(task.labelled)
     assert "ant/102.png" not in ids_of(task.labelled)
     assert len(ids_of(task.unlabelled)) == 30
+    drawn = load(root, image_px=0, labelled_per_class=5, rest_unlabelled=True)
+    assert len(ids_of(drawn.labelled) + ids_of(drawn.unlabelled)) == 61
+    assert "ant/102.png" not in ids_of(drawn.unlabelled)
     assert [note.split(": ")[1].split(" are")[0] for note in task.notes] == ["1 of 62 images", "3 of 33 images"]
     assert "no image is left" in error_of(root, image_px=0, labelled="val")
 

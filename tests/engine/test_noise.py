@@ -419,16 +419,15 @@ def test_noisy_inference(name: str, was_training: bool) -> None:
         assert torch.equal(model.eval()(images), expected)
 
 
-def test_noisy_inference_is_the_mean_of_nothing_else() -> None:
-    """Only our two kinds are on: with rates of 0 it is plain inference."""
-    config = dataclasses.replace(TINY, drop_rate=0.0, drop_path_rate=0.0)
-    model = build(config, 4, 0)
-    rows = install_model_noise(model, config)
-    images = torch.rand(4, 3, 16, 16)
-    expected = model.eval()(images)
-    model.train()
-    with noisy_inference(model, rows):
-        assert torch.equal(model(images), expected)
+@pytest.mark.parametrize("rates", [(0.0, 0.0), (0.5, 0.0), (0.0, 0.9)])
+def test_noisy_inference_has_both_kinds_and_nothing_else(rates: tuple[float, float]) -> None:
+    model, _, rows = noised("test_resnet", drop_rate=rates[0], drop_path_rate=rates[1])
+    images = photos(4, model)
+    with torch.no_grad():
+        expected = model.eval()(images)
+        model.train()
+        with noisy_inference(model, rows):
+            assert torch.equal(model(images), expected) == (rates == (0.0, 0.0))
 
 
 def test_noisy_inference_restores_after_an_exception() -> None:
