@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from nsbench.configfile import load_config, presets, to_toml
+from nsbench.configfile import load_config, preset_title, presets, to_toml
 from nsbench.evaluation import Evaluated, evaluate_models, require_data
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.runfolder import RunFolder, plain_name
@@ -151,7 +151,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def names_of(what: str) -> list[tuple[str, str]]:
     """Names of one kind (`evals`, `models`, `presets`, `corruptions`), and what each is."""
     if what == "presets":
-        return [(name, "") for name in presets()]
+        return [(name, preset_title(name)) for name in presets()]
     if what == "ablations":
         from nsbench.ablations import groups
 

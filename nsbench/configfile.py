@@ -98,6 +98,12 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
+def preset_title(name: str) -> str:
+    """The first line of a preset, which says what it is."""
+    text = (resources.files("nsbench") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
+    return text.partition("\n")[0].removeprefix("#").strip()
+
+
 def own_ablations(source: str | Path | None) -> list[str]:
     """Names under `[ablations]` of a TOML file, beside those that come with the package."""
     ablations = _read_toml(str(source)).get("ablations", {}) if source is not None else {}

@@ -140,12 +140,14 @@ def connected() -> Iterator[Ranks]:
         return
     import torch
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     try:
-        store, rank, world = next(dist.rendezvous("env://", timeout=_PATIENCE))
+        store, rank, world = next(rendezvous("env://", timeout=_PATIENCE))
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
-            store=dist.PrefixStore(_name_of_start(store, rank, world), store),
+            store=PrefixStore(_name_of_start(store, rank, world), store),
             rank=rank,
             world_size=world,
             timeout=_PATIENCE,
@@ -165,8 +167,8 @@ def _name_of_start(store: Any, rank: int, world: int) -> str:
     """A name for this start of the job that all its ranks agree on and none before it had.
 
     torchrun keeps one store for all its restarts, with the addresses of ranks that are gone; a rank that reads those
-    fails, or waits for ever (pytorch issue 135712). Its count of restarts is no name: each machine has its own. So every
-    rank shows a number that nobody has seen, and believes the name that answers to it, rank 0's number.
+    fails, or waits for ever (pytorch issue 135712). Its count of restarts is no name: each machine has its own. So
+    every rank shows a number that nobody has seen, and believes the name that answers to it, rank 0's number.
     """
     mine = uuid.uuid4().hex
     if rank:

@@ -52,8 +52,7 @@ def build(config: ModelConfig, num_classes: int, seed: int) -> PixelModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "init"))
         try:
-            made_for = timm.models.get_pretrained_cfg(config.name)
-            if config.input_px and made_for is not None and made_for.fixed_input_size:
+            if config.input_px and has_fixed_size(config):
                 size = {"img_size": config.input_px}
             arguments = {**size, **config.kwargs}
             rate = config.drop_path_rate or None
@@ -89,6 +88,14 @@ def _keep_resolution(net: nn.Module, name: str) -> None:
         )
     for (conv,) in strided:
         conv.stride = (1, 1)
+
+
+def has_fixed_size(config: ModelConfig) -> bool:
+    """Whether an architecture is made for images of one size, as vision transformers are."""
+    import timm
+
+    made_for = timm.models.get_pretrained_cfg(config.name)
+    return made_for is not None and bool(made_for.fixed_input_size)
 
 
 def native_px(config: ModelConfig) -> int:

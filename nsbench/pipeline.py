@@ -16,6 +16,8 @@ from typing import Any
 from nsbench.allocator import keep_freed_memory
 from nsbench.config import Config
 from nsbench.configfile import to_dict
+from nsbench.data.images import ImageSet
+from nsbench.data.listing import first_of_every_class
 from nsbench.distributed import Ranks, connected
 from nsbench.errors import ConfigError
 from nsbench.evals import EvalContext
@@ -168,7 +170,7 @@ class _Run:
         """What a generation is measured on: the task's own test images, or the suites as it sees them."""
         task = engine.task
         if task.suites is None:
-            return task.evaluation  # type: ignore[no-any-return]
+            return {key: _limited(images, self.config.eval.limit) for key, images in task.evaluation.items()}
         from nsbench.evals.sets import suite_sets
 
         return suite_sets(task.suites, engine.view(name), len(task.classes), self.config.eval)
@@ -193,6 +195,14 @@ class _Run:
         _mirror(engine.curves, folder)
         finish(folder, measured=True)
         write_report(folder)
+
+
+def _limited(images: ImageSet, limit: int) -> ImageSet:
+    """At most `limit` images, the first of every class first, and marked so; 0: all."""
+    if not limit or len(images) <= limit:
+        return images
+    some = images.take(first_of_every_class(images.labels, limit))
+    return dataclasses.replace(some, preprocessing=f"{images.preprocessing}; partial: at most {limit} images")
 
 
 def _mirror(curves: Curves, folder: RunFolder) -> None:

@@ -81,7 +81,8 @@ class NoiseConfig:
     crop_padding_px: int = 4
     """Images that are all of the model's size: reflect padding before a random crop of that size; 0 is off."""
     crop_area: tuple[float, ...] = (0.08, 1.0)
-    """Photographs: share of the picture that the random resized crop takes, at least and at most (official)."""
+    """Photographs: share of the picture that the random resized crop takes, at least and at most (official flag; its
+    program refuses crops below a tenth all the same)."""
     crop_ratio: tuple[float, ...] = (3 / 4, 4 / 3)
     """Photographs: width over height of that crop, at least and at most (official)."""
     flip: bool = True
@@ -112,8 +113,8 @@ class TrainConfig:
     Durations are steps, or epochs where those are given: passes over the labelled images at `labelled_batch`.
     """
 
-    steps: int = 109_474
-    """Steps of each student and of the control (official: 350 epochs at batch 4096)."""
+    steps: int = 218_949
+    """Steps of each student and of the control (paper: 350 epochs of ImageNet at batch 2048)."""
     epochs: float = 0.0
     """In place of `steps`: passes over the labelled images (paper: 350 above B4, else 700)."""
     teacher_steps: int = 0
@@ -141,14 +142,14 @@ class TrainConfig:
     """Whether biases decay as well, as in the official code."""
     schedule: Literal["staircase", "cosine", "constant"] = "staircase"
     """`staircase`: x0.97 every `decay_steps`; `cosine`: to zero at the last step."""
-    decay_steps: int = 751
+    decay_steps: int = 1501
     """Steps of one stair, counted from step 0 (paper: 2.4 epochs of 350, 4.8 of 700)."""
     decay_epochs: float = 0.0
     """In place of `decay_steps`."""
     final_learning_rate: float = 0.0
     """In place of both: the stairs are as long as it takes to come from `learning_rate` to this rate between the end
     of the warm-up and the last step (official `final_base_lr`)."""
-    warmup_steps: int = 1564
+    warmup_steps: int = 3127
     """Linear warm-up from 0 (paper: 5 epochs)."""
     warmup_epochs: float = 0.0
     """In place of `warmup_steps`."""

@@ -22,7 +22,7 @@ def test_the_built_wheel_runs(tmp_path: Path) -> None:
         "root = resources.files('nsbench')\n"
         "assert str(root).startswith(sys.argv[1]), root\n"
         "names = ['report/templates/report.html.j2', 'report/templates/style.css', 'report/templates/report.js',\n"
-        "         'presets/mnist5k.toml', 'data/mnist5k_split.json', 'corruptions/constants.json']\n"
+        "         'presets/mnist5k.toml', 'ablations.toml', 'data/mnist5k_split.json', 'corruptions/constants.json']\n"
         "assert all((root / name).is_file() for name in names), names\n"
         "sys.argv = ['nsbench', 'ls', 'presets']\n"
         "from nsbench.cli import main; main()"
@@ -32,4 +32,7 @@ def test_the_built_wheel_runs(tmp_path: Path) -> None:
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["mnist5k"]
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert {"mnist5k", "svhn", "cifar10", "imagenet-b0", "imagenet-b7", "imagenet-resnet50", "imagenet-l2"} <= set(
+        names
+    )

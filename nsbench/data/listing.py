@@ -51,7 +51,7 @@ class Listing(abc.ABC):
         """At most `limit` images, in order: the first of every class, then the second of every class, and so on."""
         if limit is None or limit >= len(self):
             return self
-        return self.take(np.sort(np.lexsort((self.labels, _turns(self.labels)))[:limit]))
+        return self.take(first_of_every_class(self.labels, limit))
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits over ids, labels and the contents of up to 64 images spread over the set.
@@ -69,6 +69,11 @@ class Listing(abc.ABC):
 
 
 AnyListing = TypeVar("AnyListing", bound=Listing)
+
+
+def first_of_every_class(labels: npt.NDArray[np.int64], limit: int) -> npt.NDArray[np.int64]:
+    """Rows [limit], ascending: the first of every class, then the second of every class, and so on."""
+    return np.sort(np.lexsort((labels, _turns(labels)))[:limit])
 
 
 def _turns(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -51,10 +51,10 @@ def freeze_blocks(model: PixelModel, num_blocks: int) -> None:
 
 
 def set_training(model: nn.Module, config: TrainConfig) -> None:
-    """Training mode, but for batch norms whose statistics are frozen with their weights or by the run's choice."""
+    """Training mode, but for what is frozen: whole blocks, which drop nothing, and batch norms by the run's choice."""
     model.train()
     for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            learns = any(parameter.requires_grad for parameter in module.parameters())
-            if config.batch_norm == "frozen" or not learns:
-                module.eval()
+        parameters = list(module.parameters())
+        is_frozen = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        if is_frozen or (config.batch_norm == "frozen" and isinstance(module, _BatchNorm)):
+            module.eval()

@@ -25,10 +25,11 @@ from nsbench.engine.phases import CONTROL, Phases
 from nsbench.engine.supervision import HumanLabels, TeacherLabels
 from nsbench.errors import ConfigError, DataError
 from nsbench.files import file_fingerprint, read_json, write_json
-from nsbench.models import PixelModel, build, load_weights, native_px, num_parameters, save_weights
+from nsbench.models import PixelModel, build, has_fixed_size, load_weights, native_px, num_parameters, save_weights
 from nsbench.pretrained.checkpoint import fill, read_state, unprefixed, without_normalisation
 from nsbench.runfolder import RunFolder
 from nsbench.track import Curves, Progress
+from nsbench.trainingconfig import ModelConfig
 
 
 def generation_names(config: Config) -> list[str]:
@@ -60,7 +61,8 @@ class Engine:
             labels = None
             if name not in ("0", CONTROL):
                 self._warn_of_a_smaller_student(int(name))
-                labels = self._labelling.label(name, self.view(str(int(name) - 1)))
+                teacher = str(int(name) - 1)
+                labels = self._labelling.label(name, self.architecture(teacher), self.view(teacher))
             yield name, self._train(name, labels)
 
     def view(self, name: str) -> View:
@@ -69,9 +71,14 @@ class Engine:
 
     def model(self, name: str) -> PixelModel:
         """A generation with its finished weights, on the CPU, in eval mode."""
-        model = build(self.config.model(self._phases.number(name)), len(self.task.classes), 0)
+        model = build(self.architecture(name), len(self.task.classes), 0)
         load_weights(self.folder.weights(name), model)
         return model.eval()
+
+    def architecture(self, name: str) -> ModelConfig:
+        """That of a finished generation, for images of its final size."""
+        model = self.config.model(self._phases.number(name))
+        return dataclasses.replace(model, input_px=self._phases.final_px(name, native_px(model)))
 
     def selection(self, name: str) -> Path:
         """The selection that a student was trained with."""
@@ -186,6 +193,13 @@ class Engine:
             raise ConfigError(
                 "there are no unlabelled images; name some with data.unlabelled, or train with --generations 0"
             )
+        if config.fixres.is_on and config.fixres.input_px:
+            for number in range(1, config.generations + 1):
+                if has_fixed_size(config.model(number)):
+                    raise ConfigError(
+                        f"fixres.input_px cannot change the size of {config.model(number).label}, which is made for "
+                        "one; set it to 0"
+                    )
         if init not in ("scratch", "teacher") and not Path(init).is_file():
             raise ConfigError(f"train.init {init!r} is no file; name a checkpoint, or 'scratch' or 'teacher'")
         if init != "teacher":

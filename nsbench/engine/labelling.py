@@ -26,7 +26,7 @@ from nsbench.errors import TrainingError
 from nsbench.files import derive_seed, fingerprint, write_json
 from nsbench.runfolder import RunFolder
 from nsbench.track import Progress
-from nsbench.trainingconfig import TeacherConfig
+from nsbench.trainingconfig import ModelConfig, TeacherConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,10 +40,11 @@ class Labelling:
     progress: Progress
     ranks: Ranks
 
-    def label(self, name: str, view: View) -> TeacherLabels:
+    def label(self, name: str, architecture: ModelConfig, view: View) -> TeacherLabels:
         """Labels and selection for the student of generation `name`, made or found.
 
         Args:
+            architecture: of the generation before, for images of its size.
             view: how the generation before is shown stored images.
 
         Raises:
@@ -51,7 +52,7 @@ class Labelling:
             DataError, ConfigError: the pool or the teacher cannot be used.
         """
         began = time.monotonic()
-        teacher = self._teacher(str(int(name) - 1), view)
+        teacher = self._teacher(str(int(name) - 1), architecture, view)
         labelled = self._label_with(teacher, self.folder.labels(name))
         middle = time.monotonic()
         selection, selected_by = self._select(name, teacher)
@@ -97,7 +98,7 @@ class Labelling:
             "" if once else teacher.fingerprint, self.task.unlabelled.fingerprint, dataclasses.asdict(config),
             self.config.seed,
         )  # fmt: skip
-        if once and name != "1":
+        if once and not config.filter_model:
             labels = self.folder.labels("1")
         shards = [label_path(labels, shard) for shard in range(len(self.task.unlabelled))]
         make = functools.partial(
@@ -136,15 +137,13 @@ class Labelling:
                 f", first {empty[0]}; its student sees them in labelled images alone"
             )
 
-    def _teacher(self, before: str, view: View) -> Teacher:
+    def _teacher(self, before: str, architecture: ModelConfig, view: View) -> Teacher:
         """The generation before, or the fixed model."""
         config = self.config.teacher
         if config.model:
             return self._fixed(config.model, config)
         weights = self.folder.raw_weights(before) if config.weights == "raw" else self.folder.weights(before)
-        return Teacher.from_generation(
-            self.config.model(int(before)), weights, view=view, config=config, **self._common(config)
-        )
+        return Teacher.from_generation(architecture, weights, view=view, config=config, **self._common(config))
 
     def _fixed(self, name: str, config: TeacherConfig) -> Teacher:
         return Teacher.from_name(name, config=config, drop_rate=self.config.model(1).drop_rate, **self._common(config))

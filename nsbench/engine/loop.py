@@ -179,8 +179,8 @@ class _Training:
     def _settle(self, model: nn.Module) -> None:
         """A backward pass whose gradients are dropped: DDP regroups them after its first one.
 
-        The last bits of a sum over more than two ranks depend on the groups; a resumed run must begin with those that an
-        unbroken one has by then.
+        The last bits of a sum over more than two ranks depend on the groups; a resumed run must begin with those that
+        an unbroken one has by then.
         """
         shown = next(model.parameters()).new_zeros((1, 3, self.run.size, self.run.size))
         model.eval()(shown).sum().backward()

@@ -56,7 +56,8 @@ class Phases:
         rates = schedule(train, num_steps=steps, num_labelled=self.num_labelled)
         ratio = train.ratio(number)
         if labels is None or ratio == 0:
-            scale = total_weight(train.loss, ratio) if name == CONTROL else 1.0
+            mixed = name == CONTROL and train.stages == "joint"  # the student's batch of one kind of images has a mean
+            scale = total_weight(train.loss, ratio) if mixed else 1.0
             runs = [self._run(name, "main", (ours,), steps, rates, loss_scale=scale)]
         else:
             theirs = self._unlabelled_part(labels, train.labelled_batch * ratio)
@@ -172,14 +173,17 @@ class Phases:
         for run in runs:
             own_px = run.model.input_px or self.image_px or native_px
             size = self.final_px(run.generation, native_px) if run.phase == "fixres" else own_px
+            model = dataclasses.replace(run.model, input_px=size)
             before = fingerprint(
-                before, dataclasses.asdict(run.model), settings, [part.identity for part in run.parts],
+                before, dataclasses.asdict(model), settings, [part.identity for part in run.parts],
                 dataclasses.asdict(run.schedule), run.num_steps, size, run.loss_scale, run.frozen_blocks, run.seed,
                 run.window, run.on_bad_image, self.config.threads,
             )  # fmt: skip
             state = self.folder.train_state(run.generation) / f"{run.phase}.pt"
             steps_before = sum(earlier.num_steps for earlier in placed)
             placed.append(
-                dataclasses.replace(run, size=size, fingerprint=before, state_path=state, steps_before=steps_before)
+                dataclasses.replace(
+                    run, model=model, size=size, fingerprint=before, state_path=state, steps_before=steps_before
+                )
             )
         return placed

@@ -71,15 +71,15 @@ def load(name: str, overrides: Overrides) -> Loaded:
     if not folder.train_record(named).is_file():
         raise DataError(f"{folder.generation(named)} is not trained; there is {', '.join(trained) or 'nothing'}")
     architecture = config.model(config.generations if named == "control" else int(named))
-    model = build(architecture, len(classes), 0)
     weights, record = folder.weights(named), folder.train_record(named)
     if located.phase:
         weights, record = folder.phase_weights(named, located.phase), folder.phase_record(named, located.phase)
+    view = _view(record)
+    model = build(dataclasses.replace(architecture, input_px=view.size), len(classes), 0)
     load_weights(weights, model)
     mean, std = (tuple(buffer.flatten().tolist()) for buffer in (model.mean, model.std))
     if not min(std) > 0:
         raise DataError(f"weights {weights} are damaged: std {std}")
-    view = _view(record)
     return Loaded(
         net=model.net,
         preprocessing=Preprocessing(view=view, input_px=view.size, mean=mean, std=std),

@@ -15,7 +15,8 @@ from timm.data import auto_augment
 
 from nsbench.data import mnist5k
 from nsbench.data import randaugment as module
-from nsbench.data.randaugment import RANDAUGMENT_OPS, apply_op, cut_out, level_arguments, rand_augment
+from nsbench.data.randaugment import RANDAUGMENT_OPS, apply_op, cut_out, rand_augment
+from nsbench.data.randaugment_levels import level_arguments
 from nsbench.trainingconfig import NoiseConfig
 
 from ..shared import SAMPLES, absent

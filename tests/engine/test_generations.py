@@ -119,7 +119,7 @@ def test_labels_come_from_the_generation_before(
 def phases(config: Config, task: Task, root: Path, name: str) -> list[TrainingRun]:
     """What a generation is trained by; labels are those of the finished run."""
     made = engine(config, task, root)
-    labels = made._labelling.label(name, made.view("0")) if name in ("1", "2") else None
+    labels = made._labelling.label(name, made.architecture("0"), made.view("0")) if name in ("1", "2") else None
     return made._phases.of(name, 16, labels, "")
 
 

@@ -76,7 +76,7 @@ def test_a_phase_before_the_last_is_seen_as_it_was_trained(run: tuple[RunFolder,
         assert (model.view.size, model.view.resize) == (24, 28)
         with torch.no_grad():
             assert torch.equal(model.model(IMAGES), before(IMAGES))
-    with pytest.raises(DataError, match=r"phases/other\.safetensors cannot be loaded"):
+    with pytest.raises(DataError, match=r"phases/other\.json cannot be read"):
         load_pretrained(f"{folder.root}/gen1/phases/other")
 
 
