@@ -174,7 +174,7 @@ class TrainConfig:
     finetune_steps: int = 0
     """Steps on labelled images alone in `pretrain-finetune`; 0: as many as the students'."""
     finetune_learning_rate: float = 0.0
-    """Peak learning rate of them; 0: a tenth of `learning_rate`."""
+    """Peak learning rate of them, without a warm-up; 0: a tenth of `learning_rate`."""
     batch_norm: Literal["own", "sync", "frozen"] = "own"
     """Statistics of a training batch: `own` of each rank's micro-batch, `sync` over ranks (CUDA), or `frozen`: the
     running ones, which then never move."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,19 @@ import torch
 
 from nsbench.files import write_atomic
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
 
 def save_state(path: Path, fingerprint: str, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers and nested containers of them) with the fingerprint of the run it belongs to."""
+    """Write `state` (tensors, numbers and nested containers of them) with the fingerprint of the run it belongs to.
+
+    A SHA-256 of all stands at the end: torch would load weights of which a bit is wrong.
+    """
     buffer = io.BytesIO()
     torch.save({"fingerprint": fingerprint, **state}, buffer)
+    digest = hashlib.sha256(buffer.getbuffer()).digest()
+    buffer.seek(0, io.SEEK_END)
+    buffer.write(digest)
     write_atomic(path, buffer.getvalue())
 
 
@@ -23,10 +32,12 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
     Nothing in the file is executed (`weights_only=True`). A lost state costs time, never correctness.
     """
-    if not path.is_file():
-        return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch, zipfile and pickle each raise their own; all mean: start this generation anew
+        content = memoryview(path.read_bytes())
+        whole, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if hashlib.sha256(whole).digest() != digest:
+            return None
+        state: dict[str, Any] = torch.load(io.BytesIO(whole), map_location="cpu", weights_only=True)
+    except Exception:  # torch, zipfile and pickle each raise their own; all mean: start this phase anew
         return None
     return state if state.get("fingerprint") == fingerprint else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -118,7 +118,8 @@ class Engine:
         seconds = 0.0
         for run in runs:
             weights, record = self._places(run, last=run is runs[-1])
-            if not self.ranks.first(functools.partial(_is_trained, record, run.fingerprint, weights)):
+            more = [self.folder.raw_weights(name)] if self.config.teacher.weights == "raw" else []
+            if not self.ranks.first(functools.partial(_is_trained, record, run.fingerprint, weights, more)):
                 self._train_phase(run, start, weights, record, seconds)
             seconds = float(read_json(record)["seconds"])
             start = weights
@@ -233,9 +234,9 @@ def _load_start(model: PixelModel, path: Path) -> None:
     fill(model.net, net, f"train.init {path} does not fit {model.net.__class__.__name__}")
 
 
-def _is_trained(record_path: Path, made_by: str, weights: Path) -> bool:
-    """Whether the record fits these inputs and the weights file is the one that it describes."""
-    if not (record_path.is_file() and weights.is_file()):
+def _is_trained(record_path: Path, made_by: str, weights: Path, more: Sequence[Path]) -> bool:
+    """Whether the record fits these inputs, the weights file is the one that it describes, and the others are there."""
+    if not all(path.is_file() for path in (record_path, weights, *more)):
         return False
     try:
         record = read_json(record_path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,6 +24,18 @@ LARGEST = 1.001
 
 _COLUMNS = {"key": _is_text, "label": pa.types.is_integer, "confidence": pa.types.is_floating}
 _TYPES = pa.schema({"key": pa.string(), "label": pa.int32(), "confidence": pa.float32()})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelRows:
+    """The rows of one file."""
+
+    key: pa.ChunkedArray
+    """[N] string."""
+    label: npt.NDArray[np.int32]
+    """[N] -1: none."""
+    confidence: npt.NDArray[np.float32]
+    """[N] in [0, 1], but for rounding."""
 
 
 def label_files(folder: Path) -> list[Path]:
@@ -78,23 +93,14 @@ def read_schema(path: Path) -> pa.Schema:
     return schema
 
 
-def read_columns(path: Path) -> pa.Table:
-    """Key string, label int32 and confidence float32 [N], read in this thread.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    return _read(path, _TYPES.names)
-
-
-def check_rows(path: Path, num_classes: int) -> None:
-    """Read a whole file, checksums included, which DuckDB does not look at, and refuse rows that are no labels.
+def read_rows(path: Path, num_classes: int) -> LabelRows:
+    """Read a whole file in this thread, checksums included.
 
     Raises:
         DataError: the file is damaged, or a row has no key, or a label or a confidence that is none.
     """
-    table = read_columns(path)
-    label, confidence = (table[name].to_numpy() for name in ("label", "confidence"))  # with nulls: nan
+    table = _read(path, _TYPES.names)
+    label, confidence = (table[name].to_numpy() for name in ("label", "confidence"))  # nan where null
     right = (label >= -1) & (label < num_classes) & (confidence >= 0) & (confidence <= LARGEST)
     if table["key"].null_count:
         right &= table["key"].is_valid().to_numpy()
@@ -105,6 +111,7 @@ def check_rows(path: Path, num_classes: int) -> None:
             f"label file {path}: row {row} is {found}; it must have a key, a label of -1 (none) to {num_classes - 1} "
             "and a confidence of 0 to 1"
         )
+    return LabelRows(key=table["key"], label=label, confidence=confidence)
 
 
 def _read(path: Path, columns: list[str]) -> pa.Table:

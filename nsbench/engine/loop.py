@@ -195,6 +195,7 @@ class _Training:
         )  # fmt: skip
         loader = step_loader(batches, self.first_step, self.workers, pinned=self.device.type == "cuda")
         set_training(self.model, run.train)
+        self._refuse_small_shares()
         with _stop_flag() as stop, self.progress.counter(run.title, run.num_steps, start=self.first_step) as counter:
             for step, batch in enumerate(loader, start=self.first_step):
                 readable = self._readable(batch)
@@ -210,6 +211,17 @@ class _Training:
                 counter.advance(1, **figures)
         seconds = self.seconds_before + time.monotonic() - self.began
         return Trained(self.average.module, self.model, seconds, run.images_a_step * run.num_steps)  # type: ignore[arg-type]
+
+    def _refuse_small_shares(self) -> None:
+        """Refuse a batch that is cut into more pieces than it has images for; batch norm needs two in each."""
+        pieces = self.ranks.world * self.run.train.accumulation
+        smallest = sum(part.batch // pieces for part in self.run.parts)
+        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if smallest < (2 if any(norm.training for norm in norms) else 1):
+            raise ConfigError(
+                f"{self.run.title} has {self.run.images_a_step} images a step, too few for {self.ranks.world} x "
+                f"{self.run.train.accumulation} (ranks x train.accumulation); lower one of them"
+            )
 
     def _readable(self, batch: Batch | NsbenchError) -> Batch:
         """The batch; what one rank cannot read is raised on all of them, before they wait for its gradient."""
@@ -315,3 +327,5 @@ def _stop_flag() -> Iterator[_Flag]:
         yield flag
     finally:
         signal.signal(signal.SIGTERM, before)
+    if flag.is_set:  # it came after the last look
+        signal.raise_signal(signal.SIGTERM)

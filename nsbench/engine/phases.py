@@ -66,7 +66,9 @@ class Phases:
             else:
                 last = train.finetune_steps or steps
                 peak = train.finetune_learning_rate or train.learning_rate / 10
-                tuned = dataclasses.replace(train, learning_rate=peak, final_learning_rate=0.0)
+                tuned = dataclasses.replace(
+                    train, learning_rate=peak, final_learning_rate=0.0, warmup_steps=0, warmup_epochs=0.0
+                )
                 after = schedule(tuned, num_steps=last, num_labelled=self.num_labelled)
                 runs = [
                     self._run(name, "pretrain", (theirs,), steps, rates),

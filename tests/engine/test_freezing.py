@@ -109,19 +109,27 @@ def test_memory_layout(make_run: MakeRun, tmp_path: Path, on: bool) -> None:
 def test_an_average_with_decay_0_is_the_raw_weights(make_run: MakeRun, tmp_path: Path) -> None:
     for decay in (0.0, 0.9):
         done = trained(make_run(train=dataclasses.replace(TRAIN, ema_decay=decay)), tmp_path / "c")
-        same = [torch.equal(one, other) for one, other in zip(done.model.parameters(), done.raw.parameters())]
+        same = [
+            torch.equal(one, other) for one, other in zip(done.model.parameters(), done.raw.parameters(), strict=True)
+        ]
         assert all(same) == (decay == 0)
 
 
 def test_weights_of_all_phases_are_kept(config: Config, task: Task, tmp_path: Path) -> None:
     """`pretrain-finetune` and FixRes: each phase begins where the one before ended."""
     small = dataclasses.replace(config, generations=1, control=False)
-    still = {"stages": "pretrain-finetune", "finetune_steps": 2, "finetune_learning_rate": 1e-12, "batch_norm": "frozen"}
+    still = {
+        "stages": "pretrain-finetune",
+        "finetune_steps": 2,
+        "finetune_learning_rate": 1e-12,
+        "batch_norm": "frozen",
+    }
     made = engine(changed(small, {"train": still}), task, tmp_path)
     list(made.run())
     folder = RunFolder(tmp_path)
     before, after = (
-        safetensors.torch.load(path.read_bytes()) for path in (folder.phase_weights("1", "pretrain"), folder.weights("1"))
+        safetensors.torch.load(path.read_bytes())
+        for path in (folder.phase_weights("1", "pretrain"), folder.weights("1"))
     )
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=1e-6, atol=1e-7)

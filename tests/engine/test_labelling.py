@@ -22,7 +22,7 @@ from nsbench.engine.labelling import Labelling
 from nsbench.engine.select import read_copies
 from nsbench.engine.supervision import TeacherLabels
 from nsbench.files import read_json, write_json
-from nsbench.inference import predict
+from nsbench.inference import log_probabilities
 from nsbench.models import PixelModel, build, load_weights, save_weights
 from nsbench.runfolder import SELF_TRAINING, RunFolder
 from nsbench.track import Progress
@@ -41,7 +41,8 @@ def model(seed: int, *, without: int | None = None) -> PixelModel:
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.ones_(module.weight)
     pixels = torch.from_numpy(images("seen", 32, 7).pixels).permute(0, 3, 1, 2) / 255
-    with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)  # of timm's branches that are dropped
         for _ in range(30):
             made.train()(pixels)
         head = made.eval().net.fc
@@ -94,9 +95,9 @@ def said(weights: Path | PixelModel, task: Task, size: int = 16) -> npt.NDArray[
         weights = made
     shown = task.unlabelled.shard(0)
     assert isinstance(shown, ImageSet)
-    answers: npt.NDArray[np.float32] = np.exp(
-        predict(weights, shown.pixels, batch_size=8, device=CPU, input_px=size)
-    )
+    batch = torch.from_numpy(shown.pixels).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        answers: npt.NDArray[np.float32] = log_probabilities(weights.eval(), batch, 30, input_px=size).exp().numpy()
     return answers
 
 
@@ -107,15 +108,15 @@ def test_the_generation_before_labels_with_the_weights_asked_for(
     made = labelling(changed(config, {"teacher": {"weights": weights}}), task, folder)
     for name, before in (("1", "0"), ("2", "1")):
         path = folder.weights(before) if weights == "ema" else folder.raw_weights(before)
-        np.testing.assert_allclose(soft(made.label(name, VIEW)), said(path, task), atol=1e-3)
+        np.testing.assert_allclose(soft(made.label(name, TINY, VIEW)), said(path, task), atol=1e-3)
 
 
 def test_labels_do_not_depend_on_the_students_noise_or_seed(config: Config, task: Task, folder: RunFolder) -> None:
     """A randomly augmented pass that is kept as the teacher's answer (section 5, thuml)."""
-    first = soft(labelling(config, task, folder).label("1", VIEW))
+    first = soft(labelling(config, task, folder).label("1", TINY, VIEW))
     label_path(folder.labels("1"), 0).unlink()
     other = dataclasses.replace(changed(config, {"noise": {"magnitude": 30.0}}), seed=7)
-    np.testing.assert_array_equal(soft(labelling(other, task, folder).label("1", VIEW)), first)
+    np.testing.assert_array_equal(soft(labelling(other, task, folder).label("1", TINY, VIEW)), first)
 
 
 def test_a_fixed_teacher_labels_for_every_generation(
@@ -123,7 +124,7 @@ def test_a_fixed_teacher_labels_for_every_generation(
 ) -> None:
     name = finished_run(tmp_path / "teacher", 5)
     made = labelling(changed(config, {"teacher": {"model": name}}), task, folder)
-    first, second = made.label("1", VIEW), made.label("2", VIEW)
+    first, second = made.label("1", TINY, VIEW), made.label("2", TINY, VIEW)
     np.testing.assert_allclose(soft(first), said(model(5), task), atol=1e-3)
     np.testing.assert_array_equal(soft(first), soft(second))
     assert first.fingerprint == second.fingerprint
@@ -132,13 +133,13 @@ def test_a_fixed_teacher_labels_for_every_generation(
 def test_the_teachers_own_resolution_and_another(config: Config, task: Task, folder: RunFolder) -> None:
     made = labelling(changed(config, {"teacher": {"input_px": 24}}), task, folder)
     expected = said(folder.weights("0"), task, 24)
-    np.testing.assert_allclose(soft(made.label("1", VIEW)), expected, atol=1e-3)
+    np.testing.assert_allclose(soft(made.label("1", TINY, VIEW)), expected, atol=1e-3)
     assert np.abs(expected - said(folder.weights("0"), task)).max() > 0.01
 
 
 def test_a_noised_teacher_says_something_else(config: Config, task: Task, folder: RunFolder) -> None:
     made = labelling(changed(config, {"teacher": {"noised": True}}), task, folder)
-    assert np.abs(soft(made.label("1", VIEW)) - said(folder.weights("0"), task)).max() > 0.05
+    assert np.abs(soft(made.label("1", TINY, VIEW)) - said(folder.weights("0"), task)).max() > 0.05
 
 
 def test_a_filter_model_selects_and_the_teacher_is_learned(
@@ -146,7 +147,7 @@ def test_a_filter_model_selects_and_the_teacher_is_learned(
 ) -> None:
     name = finished_run(tmp_path / "filter", 5)
     select = {"filter_model": name, "min_confidence": 0.6, "balance": "off"}
-    labels = labelling(changed(config, {"select": select}), task, folder).label("1", VIEW)
+    labels = labelling(changed(config, {"select": select}), task, folder).label("1", TINY, VIEW)
     judged = said(model(5), task).max(axis=1)
     clear = np.abs(judged - 0.6) > 1e-4
     np.testing.assert_array_equal(copies(labels)[clear], (judged >= 0.6)[clear])
@@ -163,10 +164,10 @@ def test_select_once_and_only_relabel(
     if filtered:
         select["filter_model"] = finished_run(tmp_path / "filter", 5)
     made = labelling(changed(config, {"select": select}), task, folder)
-    first = made.label("1", VIEW)
+    first = made.label("1", TINY, VIEW)
     path = label_path(first.selection, 0)
     before, old = path.stat().st_mtime_ns, soft(first)
-    second = made.label("2", VIEW)
+    second = made.label("2", TINY, VIEW)
     assert second.selection == first.selection
     assert path.stat().st_mtime_ns == before
     assert np.abs(soft(second) - old).max() > 0.01
@@ -175,13 +176,13 @@ def test_select_once_and_only_relabel(
     assert [records[0][key] for key in ("kept", "copies")] == [records[1][key] for key in ("kept", "copies")]
     kept = path.read_bytes()
     path.unlink()
-    made.label("2", VIEW)
+    made.label("2", TINY, VIEW)
     assert path.read_bytes() == kept
 
 
 def test_every_generation_selects_anew_unless_told_otherwise(config: Config, task: Task, folder: RunFolder) -> None:
     made = labelling(changed(config, {"select": {"min_confidence": 0.6, "balance": "off"}}), task, folder)
-    first, second = made.label("1", VIEW), made.label("2", VIEW)
+    first, second = made.label("1", TINY, VIEW), made.label("2", TINY, VIEW)
     assert first.selection != second.selection
     for labels, weights in ((first, folder.weights("0")), (second, folder.weights("1"))):
         sure = said(weights, task).max(axis=1)
@@ -193,13 +194,13 @@ def test_a_slice_of_confidence_and_a_share_of_the_pool(config: Config, task: Tas
     sure = said(folder.weights("0"), task).max(axis=1)
     low, high = np.quantile(sure, [0.2, 0.7]).tolist()
     wide = {"min_confidence": low, "max_confidence": high, "balance": "off"}
-    kept = copies(labelling(changed(config, {"select": wide}), task, folder).label("1", VIEW))
+    kept = copies(labelling(changed(config, {"select": wide}), task, folder).label("1", TINY, VIEW))
     clear = (np.abs(sure - low) > 1e-4) & (np.abs(sure - high) > 1e-4)
     np.testing.assert_array_equal(kept[clear], ((sure >= low) & (sure <= high))[clear])
     half = changed(config, {"select": {"fraction": 0.5, "balance": "off", "min_confidence": 0.0}})
-    some = copies(labelling(half, task, folder).label("1", VIEW))
+    some = copies(labelling(half, task, folder).label("1", TINY, VIEW))
     assert 5 < some.sum() < 25
-    other = copies(labelling(dataclasses.replace(half, seed=1), task, folder).label("1", VIEW))
+    other = copies(labelling(dataclasses.replace(half, seed=1), task, folder).label("1", TINY, VIEW))
     assert (some != other).any()
 
 
@@ -210,7 +211,7 @@ def test_a_class_that_nothing_is_labelled_as_is_reported(
     name = finished_run(tmp_path / "teacher", 5, without=3)
     select = {"balance": "duplicate", "per_class": 9, "min_confidence": 0.0}
     made = labelling(changed(config, {"teacher": {"model": name}, "select": select}), task, folder)
-    labels = made.label("1", VIEW)
+    labels = made.label("1", TINY, VIEW)
     counts = np.bincount(soft(labels).argmax(axis=1), weights=copies(labels), minlength=4)
     assert counts[3] == 0
     assert set(counts.tolist()) <= {0, 9}
@@ -226,6 +227,6 @@ def test_a_shard_without_a_selected_image_is_no_error(config: Config, task: Task
     one_each = dataclasses.replace(task, unlabelled=HeldPool(pool, shard_images=1))
     sure = np.sort(said(folder.weights("0"), task).max(axis=1))
     strict = changed(config, {"select": {"min_confidence": float(sure[25]) - 1e-3, "balance": "off"}})
-    labels = labelling(strict, one_each, folder).label("1", VIEW)
+    labels = labelling(strict, one_each, folder).label("1", TINY, VIEW)
     assert 5 <= labels.counts.sum() < 15
     assert (labels.counts == 0).any()
