@@ -183,6 +183,13 @@ class Config:
                 f"{name} is {getattr(self, name)!r}; it names the run folder: letters, digits, '.', '_' and '-' only",
             )
         require(len(self.models) > 0, "models is empty; name at least one architecture")
+        for number in range(1, self.generations + 1 if self.train.init == "teacher" else 1):
+            student, teacher = self.model(number), self.model(number - 1)
+            require(
+                (student.name, student.kwargs) == (teacher.name, teacher.kwargs),
+                f"train.init = 'teacher' needs one architecture, but generation {number} is {student.label} and its "
+                f"teacher {teacher.label}; use 'scratch', or name one model",
+            )
 
     def model(self, generation: int) -> ModelConfig:
         """Architecture of a generation; the last entry of `models` repeats."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import tomli_w
 
-from nsbench.ablations import arms
+from nsbench.ablations import arms, groups
 from nsbench.config import Config
 from nsbench.errors import ConfigError
 from nsbench.evaluationconfig import EvaluationConfig
@@ -77,6 +77,8 @@ def load_config(
     ablations = values.pop("ablations", {})
     if ablation is not None:
         require(isinstance(ablations, Mapping), f"[ablations] must be a section, not {ablations!r}")
+        taken = sorted({*arms(), *groups()} & {*ablations})
+        require(not taken, f"[ablations] names {', '.join(taken)}, which nsbench has already; choose another name")
         known = {**arms(), **ablations}
         if ablation not in known:
             raise ConfigError(f"unknown ablation {ablation!r}{suggest(ablation, known)}")

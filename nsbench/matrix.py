@@ -41,12 +41,19 @@ def arms_of(names: Sequence[str], own: Sequence[str]) -> list[str]:
 
 
 def configs(resolve: Resolve, arms: Sequence[str], seeds: Sequence[int | None]) -> list[Config]:
-    """Every run, seed by seed, the full recipe first; beside arms it has one student too, as in the paper's tables."""
+    """Every run, seed by seed, the full recipe first; beside arms it has one student too, as in the paper's tables.
+
+    An arm that is the recipe itself, such as no filter where there is none, is left out.
+    """
     runs = []
     for seed in seeds:
         full = resolve(None, seed)
-        runs.append(dataclasses.replace(full, **ONE_STUDENT) if arms else full)
-        runs += [resolve(arm, seed) for arm in arms]
+        if not arms:
+            runs.append(full)
+            continue
+        full = dataclasses.replace(full, **ONE_STUDENT)
+        others = [dataclasses.replace(resolve(arm, seed), **ONE_STUDENT) for arm in arms]
+        runs += [full, *(other for other in others if dataclasses.replace(other, ablation=full.ablation) != full)]
     return runs
 
 

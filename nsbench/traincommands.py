@@ -42,7 +42,7 @@ def _seeds(text: str | None) -> list[int | None]:
     if text is None:
         return [None]
     try:
-        return [int(word) for word in text.split(",")]
+        return list(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
         raise ConfigError(f"--seed is {text!r}; it must be whole numbers, such as 3 or 0,1,2") from None
 
@@ -117,8 +117,15 @@ def _run_matrix(options: Mapping[str, Any], arms: list[str], seeds: list[int | N
         for config in runs:
             clear(RunFolder(root / config.run_name))
     report = run_matrix(runs, root, argv=["nsbench", *sys.argv[1:]], progress=options["progress"], measure=measure)
-    if is_main():
-        click.echo(f"\nreport: {report}" if report else f"weights: {root}")
+    if not is_main():
+        return
+    if report is None:
+        click.echo(f"weights: {root}")
+        return
+    from nsbench.report.summary import ablation_table
+
+    click.echo(ablation_table(root))
+    click.echo(f"\nreport: {report}")
 
 
 def label_command(model: str, sources: tuple[str, ...], out: Path, options: Mapping[str, Any]) -> None:

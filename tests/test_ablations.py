@@ -92,7 +92,20 @@ def test_no_two_things_share_a_name() -> None:
     assert len(set(titles)) == len(titles)
 
 
-@pytest.mark.parametrize(("preset", "arm"), list(itertools.product(presets(), ARMS)))
+GROWING = ("mnist5k", "imagenet-l2")
+"""Presets whose first student is another architecture than its teacher, and so cannot start from it."""
+
+
+@pytest.mark.parametrize("preset", GROWING)
+def test_a_growing_student_cannot_start_from_its_teacher(preset: str) -> None:
+    with pytest.raises(ConfigError, match="needs one architecture"):
+        load(preset, "from-teacher")
+
+
+PAIRS = [pair for pair in itertools.product(presets(), ARMS) if pair[0] not in GROWING or pair[1] != "from-teacher"]
+
+
+@pytest.mark.parametrize(("preset", "arm"), PAIRS)
 def test_an_arm_changes_what_it_says_and_nothing_else(preset: str, arm: str) -> None:
     plain, changed = to_dict(load(preset)), to_dict(load(preset, arm))
     stated = {"ablation": arm, **ONE_STUDENT, **ARMS[arm]}
@@ -101,9 +114,9 @@ def test_an_arm_changes_what_it_says_and_nothing_else(preset: str, arm: str) -> 
     assert set(differing_keys(plain, changed)) == {key for key, value in stated.items() if before[key] != value}
 
 
-@pytest.mark.parametrize("arm", [name for name in ARMS if name != "loss-code"])
+@pytest.mark.parametrize("arm", [name for name in ARMS if name not in ("loss-code", "from-teacher")])
 def test_every_arm_differs_from_the_embedded_default(arm: str) -> None:
-    """Of `loss-code` that cannot be asked: it is what all presets do."""
+    """Of `loss-code` that cannot be asked: it is what all presets do. `from-teacher` is refused there."""
     plain, changed = to_dict(load("mnist5k")), to_dict(load("mnist5k", arm))
     assert set(ARMS[arm]) <= set(differing_keys(plain, changed))
 

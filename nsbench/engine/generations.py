@@ -186,8 +186,7 @@ class Engine:
         """Refuse what cannot start, before hours of work.
 
         Raises:
-            ConfigError: there is nothing to label, a student cannot take over its teacher's weights, or the checkpoint
-                is not there.
+            ConfigError: there is nothing to label, FixRes cannot change a model's size, or the checkpoint is not there.
         """
         init, config = self.config.train.init, self.config
         if config.generations and not len(self.task.unlabelled):
@@ -203,15 +202,6 @@ class Engine:
                     )
         if init not in ("scratch", "teacher") and not Path(init).is_file():
             raise ConfigError(f"train.init {init!r} is no file; name a checkpoint, or 'scratch' or 'teacher'")
-        if init != "teacher":
-            return
-        for number in range(1, config.generations + 1):
-            student, teacher = config.model(number), config.model(number - 1)
-            if (student.name, student.kwargs) != (teacher.name, teacher.kwargs):
-                raise ConfigError(
-                    f"train.init = 'teacher' needs one architecture, but generation {number} is {student.label} and "
-                    f"its teacher {teacher.label}; use 'scratch', or name one model"
-                )
 
     def _warn_of_a_smaller_student(self, number: int) -> None:
         """Noisy Student wants students that are equal or larger (paper, section 2)."""

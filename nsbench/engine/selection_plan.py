@@ -115,12 +115,11 @@ class Plan:
 
     def with_last(self, found: Iterable[Placed]) -> Plan:
         """With what `Places` found."""
-        score, key, file, row = (
-            column.copy() for column in (self.last_score, self.last_key, self.last_file, self.last_row)
-        )
-        for label, *last in found:
-            score[label], key[label], file[label], row[label] = last
-        return dataclasses.replace(self, last_score=score, last_key=key, last_file=file, last_row=row)
+        last = {name: getattr(self, f"last_{name}").copy() for name in ("score", "key", "file", "row")}
+        for label, *image in found:
+            for column, value in zip(last.values(), image, strict=True):
+                column[label] = value
+        return dataclasses.replace(self, **{f"last_{name}": column for name, column in last.items()})
 
     def count_copies(self, images: Eligible, rows: LabelRows, file: int) -> npt.NDArray[np.uint16]:
         """Copies [N] of the images of file number `file`."""
@@ -140,11 +139,14 @@ class Plan:
         """Whether images [n] that have the last one's score come before it or are it."""
         last_key = pa.array(self.last_key, pa.string()).take(pa.array(label))
         is_earlier = (file < self.last_file[label]) | ((file == self.last_file[label]) & (row <= self.last_row[label]))
-        return pc.less(key, last_key).to_numpy() | (pc.equal(key, last_key).to_numpy() & is_earlier)
+        answer: npt.NDArray[np.bool_] = pc.less(key, last_key).to_numpy()
+        answer |= pc.equal(key, last_key).to_numpy() & is_earlier
+        return answer
 
 
-def make_plan(by_confidence: Ints, by_lot: Ints, config: SelectConfig) -> Plan:
-    """The plan from the images [C, B] of all files in buckets of confidence and of lots."""
+def make_plan(counts: Ints, config: SelectConfig) -> Plan:
+    """The plan from the images [2, C, B] of all files in buckets of confidence and of lots."""
+    by_confidence, by_lot = counts
     num_classes = len(by_confidence)
     plan = Plan(
         rule=config.rule,
@@ -177,14 +179,15 @@ def make_plan(by_confidence: Ints, by_lot: Ints, config: SelectConfig) -> Plan:
 
 def fine_buckets(confidence: Floats) -> Ints:
     """From the most confident down, finer towards 1, where confidences crowd: the upper bits of 1 - confidence."""
-    bits = np.maximum(1 - confidence, np.float32(0)).view(np.int32) >> _FINE
+    bits: npt.NDArray[np.int32] = np.maximum(1 - confidence, np.float32(0)).view(np.int32) >> _FINE
     return np.maximum(bits - (_SMALLEST - 1), 0).astype(np.int64)
 
 
 def hundredths(confidence: Floats) -> Ints:
     """The official 101 bins of [b/100, (b+1)/100), in float32, from the top: bin 1.00 is 0, bin 0.00 is 100."""
     below = np.floor(confidence.astype(np.float64) * 100)  # rounds down to the bin below at times, never up
-    return 100 - np.minimum(100, below + (confidence >= ((below + 1) / 100).astype(np.float32))).astype(np.int64)
+    bins: npt.NDArray[np.float64] = below + (confidence >= ((below + 1) / 100).astype(np.float32))
+    return (100 - np.minimum(bins, 100)).astype(np.int64)
 
 
 def official_floors(counts: Ints, quota: int) -> tuple[Floats, Ints]:

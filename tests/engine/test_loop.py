@@ -22,7 +22,7 @@ from nsbench.engine.loop import TrainingRun, train
 from nsbench.errors import Stopped, TrainingError
 from nsbench.models import PixelModel, build
 from nsbench.track import Curves, Progress
-from nsbench.trainingconfig import NoiseConfig, TrainConfig
+from nsbench.trainingconfig import NoiseConfig
 
 from .conftest import TINY, TRAIN, FixedTargets
 

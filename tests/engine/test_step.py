@@ -126,7 +126,7 @@ class Reference:
 
     def step(self, images: Any, targets: Any, weights: Any, rate: float, decay: float) -> float:
         kernel, bias, weight, offset = self.parameters
-        num, _, height, width = images.shape
+        _, _, height, width = images.shape
         padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
         shifts = [
             (i, j, padded[:, :, i : i + height, j : j + width]) for i in range(3) for j in range(3)
