@@ -60,8 +60,7 @@ class _Process:
     """A mirror as the training sees it: a pipe that its calls are written to."""
 
     def __init__(self, mirror: str, folder: Path, name: str, config: Mapping[str, Any]) -> None:
-        self._mirror, self._given_up = mirror, False
-        self._waiting = bytearray()
+        self._mirror, self._given_up, self._waiting = mirror, False, bytearray()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "nsbench.mirrors"],
             stdin=subprocess.PIPE,
@@ -136,8 +135,7 @@ def _read(stream: BinaryIO, calls: queue.SimpleQueue[list[Any]]) -> None:
 
 
 def _warn(mirror: str, why: str) -> None:
-    said = f"warning: nothing more goes to {mirror} ({why}); metrics.jsonl has every line"
-    print(said, file=sys.stderr, flush=True)
+    sys.stderr.write(f"warning: nothing more goes to {mirror} ({why}); metrics.jsonl has every line\n")
 
 
 class TensorBoard:
@@ -148,9 +146,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._newest = folder, 0
         self._writers: dict[str, Any] = {}
-        self._newest = 0
 
     def rewind(self, generation: str, step: int, seen: int) -> None:  # noqa: ARG002
         self._restart(_label(generation), step + 1)
@@ -187,8 +184,7 @@ class TensorBoard:
         if run in self._writers:
             self._writers[run].close()
         writer = self._writers[run] = EventFileWriter(str(self._folder / run))
-        log = SessionLog(status=SessionLog.START)
-        writer.add_event(Event(wall_time=time.time(), step=first, session_log=log))
+        writer.add_event(Event(wall_time=time.time(), step=first, session_log=SessionLog(status=SessionLog.START)))
         return writer
 
 

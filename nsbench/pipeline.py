@@ -5,6 +5,7 @@ The same command again continues: every stage and every cell is a file with the 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
@@ -121,17 +122,25 @@ class _Run:
         import torch
 
         from nsbench.data.tasks import load_task
-        from nsbench.engine.generations import Engine, generation_names
         from nsbench.models import choose_device
 
         config, folder, ranks = self.config, self.folder, self.ranks
         keep_freed_memory()
         torch.set_num_threads(config.threads)
         device = choose_device(config.device)
+        data = dataclasses.replace(config.data, cache_dir=str(self._cache))
+        task = load_task(data, config.seed, self.progress)
+        mirrors: list[Mirror] = []
+        ranks.first(lambda: mirrors.extend(self._mirrors()))
+        with contextlib.closing(Curves(folder.metrics, mirrors)) as curves:
+            self._work(task, device, curves, argv)
+
+    def _work(self, task: Any, device: Any, curves: Curves, argv: list[str]) -> None:
+        """Make and measure every generation."""
+        from nsbench.engine.generations import Engine, generation_names
+
+        config, folder, ranks = self.config, self.folder, self.ranks
         began = time.time()
-        cache = cache_folder(config.data.cache_dir, folder)
-        task = load_task(dataclasses.replace(config.data, cache_dir=str(cache)), config.seed, self.progress)
-        curves = Curves(folder.metrics, self._mirrors())
         engine = Engine(
             config=config, task=task, folder=folder, device=device, progress=self.progress, curves=curves, ranks=ranks
         )
@@ -147,7 +156,7 @@ class _Run:
                 device=device,
                 config=config.eval,
                 sets=sets[name],
-                cache=cache,
+                cache=self._cache,
                 input_px=engine.view(name).size if task.suites is not None else None,
                 ranks=ranks,
                 progress=self.progress,
@@ -155,7 +164,10 @@ class _Run:
             if self.measure:
                 self._measure(name, context, plans[name])
         ranks.first(lambda: self._end(engine, context, began))
-        curves.close()
+
+    @property
+    def _cache(self) -> Path:
+        return cache_folder(self.config.data.cache_dir, self.folder)
 
     def _mirrors(self) -> tuple[Mirror, ...]:
         if not self.config.track or not self.ranks.is_main:

@@ -1,10 +1,10 @@
 """Selection: drop the unsure and balance the classes (paper, section 3.1), over any number of label files.
 
 Three passes over the files, each in threads: count, in buckets of confidence and of lots; collect what is in the
-buckets that the quotas end in, which alone is sorted; write. What they do for a row, in nanoseconds of one core: reading
-and checking it 50, drawing its lot 30, both in each pass; counting it 30, comparing it with the plan 30, writing its key
-and copies 80, summing up 20. All of it is linear in the rows; what is held grows with the classes, and with the largest
-file.
+buckets that the quotas end in, which alone is sorted; write. What they do for a row, in nanoseconds of one core:
+reading and checking it 50 and drawing its lot 30, both in each pass; counting it 30, comparing it with the plan 30,
+writing its key and copies 80, summing up 20. All of it is linear in the rows; what is held grows with the classes, and
+with the largest file.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def select(
 
     Args:
         made_by: fingerprint of all that the selection depends on, kept in the files.
-        threads: cores to use, each with the columns of one label file in memory.
-        memory: DuckDB's own limit for counting and sorting; beyond it, it writes to a folder in `out`.
+        threads: cores to use, each with key, label and confidence of one label file in memory.
+        memory: DuckDB's limit for sorting, such as `4GB`; beyond it, it writes to a folder in `out`.
 
     Raises:
         ConfigError: `memory` is no amount of memory, or too little.
@@ -115,17 +115,18 @@ def select(
     _check(labels, out)
     out.mkdir(parents=True, exist_ok=True)
     work = _Work(labels=labels, out=out, config=config, num_classes=num_classes, seed=seed, made_by=made_by)
+    files = range(len(labels))
     with ThreadPoolExecutor(threads) as pool:
-        files = range(len(labels))
         plan = make_plan(functools.reduce(np.add, pool.map(work.count, files)), config)
-        if (plan.place > 0).any():
+        is_made = list(pool.map(work.is_made, files))
+        if not all(is_made) and (plan.place > 0).any():
             with (
                 tempfile.TemporaryDirectory(prefix=".select-", dir=out) as spill,
                 Places(threads=threads, memory=memory, spill=Path(spill)) as places,
             ):
-                list(pool.map(lambda file: places.add(work.near(plan, file)), files))
+                list(pool.map(lambda file: places.add(work.near(file, plan)), files))
                 plan = plan.with_last(places.find(plan.place[:-1]))
-        shown = list(pool.map(functools.partial(work.write, plan), files))
+        shown = list(pool.map(lambda file: work.shown(file, None if is_made[file] else plan), files))
     return _sum_up(shown, plan.quota)
 
 
@@ -183,20 +184,27 @@ class _Work:
         orders = (Order.CONFIDENCE, Order.LOT)
         return np.stack([images.count(order, self.config.rule, self.num_classes) for order in orders])
 
-    def near(self, plan: Plan, file: int) -> pa.Table:
+    def near(self, file: int, plan: Plan) -> pa.Table:
         """The images at the cut-offs."""
         rows, images = self._read(file)
         return plan.near(images, rows, file)
 
-    def write(self, plan: Plan, file: int) -> _Shown:
-        """Write the selection unless it is there; what it shows."""
-        target = self.out / self.labels[file].name
-        rows = read_rows(self.labels[file], self.num_classes)
-        if is_made_by(target, self.made_by):
-            return _Shown.of(rows, read_copies(target), self.num_classes)
-        copies = plan.count_copies(Eligible.of(rows, self.config, self.seed), rows, file)
-        write_parquet(target, pa.table({"key": rows.key, "copies": copies}), self.made_by)
+    def is_made(self, file: int) -> bool:
+        """Whether the selection is there."""
+        return is_made_by(self._target(file), self.made_by)
+
+    def shown(self, file: int, plan: Plan | None) -> _Shown:
+        """Write the selection, or read it where there is no plan; what it shows."""
+        if plan is None:
+            rows = read_rows(self.labels[file], self.num_classes)
+            return _Shown.of(rows, read_copies(self._target(file)), self.num_classes)
+        rows, images = self._read(file)
+        copies = plan.count_copies(images, rows, file)
+        write_parquet(self._target(file), pa.table({"key": rows.key, "copies": copies}), self.made_by)
         return _Shown.of(rows, copies, self.num_classes)
+
+    def _target(self, file: int) -> Path:
+        return self.out / self.labels[file].name
 
     def _read(self, file: int) -> tuple[LabelRows, Eligible]:
         rows = read_rows(self.labels[file], self.num_classes)
