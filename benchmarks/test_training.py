@@ -30,9 +30,10 @@ from nsbench.configfile import load_config
 from nsbench.data.images import ImageSet
 from nsbench.data.loaders import Part, StepBatches
 from nsbench.data.pools import HeldPool
-from nsbench.engine.loop import TrainingRun, train
+from nsbench.engine.loop import train
 from nsbench.engine.optim import build_optimizer, schedule
 from nsbench.engine.supervision import HumanLabels
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import NsbenchError
 from nsbench.models import build
 from nsbench.track import Curves, Progress

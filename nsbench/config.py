@@ -6,6 +6,7 @@ import dataclasses
 import re
 from typing import Literal
 
+from nsbench.errors import require
 from nsbench.trainingconfig import (
     FixResConfig,
     ModelConfig,
@@ -14,7 +15,6 @@ from nsbench.trainingconfig import (
     TeacherConfig,
     TrainConfig,
     of_generation,
-    require,
 )
 
 

@@ -19,9 +19,8 @@ import tomli_w
 
 from nsbench.ablations import arms, groups
 from nsbench.config import Config
-from nsbench.errors import ConfigError
+from nsbench.errors import ConfigError, require
 from nsbench.evaluationconfig import EvaluationConfig
-from nsbench.trainingconfig import require
 
 EXECUTION_ONLY = ("device", "workers", "track", "data.cache_dir", "train.checkpoint_seconds")
 """Keys that may differ when a run folder is continued."""

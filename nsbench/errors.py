@@ -36,3 +36,13 @@ class Stopped(BaseException):
     """
 
     exit_code = 75
+
+
+def require(condition: bool, message: str) -> None:
+    """Refuse a configuration.
+
+    Raises:
+        ConfigError: the condition does not hold; `message` says what, where and what to do.
+    """
+    if not condition:
+        raise ConfigError(message)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any, Literal
 
 from nsbench.config import EvalConfig
-from nsbench.trainingconfig import require
+from nsbench.errors import require
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

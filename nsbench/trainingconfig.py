@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from nsbench.errors import ConfigError
+from nsbench.errors import require
 
 T = TypeVar("T")
 
@@ -15,16 +15,6 @@ Where = Literal["both", "labelled", "unlabelled", "none"]
 """Which images of a student's batch get one kind of noise."""
 
 LossKind = Literal["algorithm1", "concat_mean", "code"]
-
-
-def require(condition: bool, message: str) -> None:
-    """Refuse a configuration.
-
-    Raises:
-        ConfigError: the condition does not hold; `message` says what, where and what to do.
-    """
-    if not condition:
-        raise ConfigError(message)
 
 
 def of_generation(values: Sequence[T], generation: int) -> T:

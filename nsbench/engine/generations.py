@@ -20,9 +20,10 @@ from nsbench.data.images import Task
 from nsbench.data.pictures import View
 from nsbench.distributed import Ranks
 from nsbench.engine.labelling import Labelling
-from nsbench.engine.loop import Trained, TrainingRun, train
+from nsbench.engine.loop import Trained, train
 from nsbench.engine.phases import CONTROL, Phases
 from nsbench.engine.supervision import HumanLabels, TeacherLabels
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import ConfigError, DataError
 from nsbench.files import file_fingerprint, read_json, write_json
 from nsbench.models import PixelModel, build, has_fixed_size, load_weights, native_px, num_parameters, save_weights

@@ -2,75 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
-import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from nsbench.data.loaders import Batch, Part, StepBatches, step_loader
+from nsbench.data.loaders import Batch, StepBatches, step_loader
 from nsbench.distributed import Ranks, losses_told
 from nsbench.engine.checkpoint import load_state, save_state
 from nsbench.engine.freezing import freeze_blocks, prepare, set_training
 from nsbench.engine.noise import install_model_noise
-from nsbench.engine.optim import Schedule, build_optimizer, weight_average
+from nsbench.engine.optim import build_optimizer, weight_average
 from nsbench.engine.step import Stepper, loss_weights
+from nsbench.engine.stopping import Flag, stop_flag
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import ConfigError, NsbenchError, Stopped, TrainingError
 from nsbench.files import derive_seed
 from nsbench.models import PixelModel
 from nsbench.track import Curves, Progress
-from nsbench.trainingconfig import ModelConfig, NoiseConfig, TrainConfig
 
 _WATCH_STEPS = {"cpu": 1}
 """Steps between two looks at the loss and at a SIGTERM; on a GPU each costs a wait for it."""
 _WATCH_STEPS_ELSEWHERE = 20
 _SAVING_SHARE = 0.05
 """Share of the time that saving states may take."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """Everything that decides the weights of one phase of one generation, and where its state lies."""
-
-    generation: str
-    phase: str = "main"
-    model: ModelConfig
-    train: TrainConfig
-    noise: NoiseConfig
-    parts: tuple[Part, ...]
-    """Labelled images, unlabelled ones, or both."""
-    schedule: Schedule
-    num_steps: int
-    size: int
-    """Side of the images in pixels."""
-    loss_scale: float = 1.0
-    """Factor on the loss; the control gets the total weight that the students' two terms have."""
-    frozen_blocks: int = 0
-    steps_before: int = 0
-    """Of the generation's earlier phases; curves count on."""
-    seed: int
-    """Derived from the run's seed and the generation."""
-    window: int = 16
-    on_bad_image: str = "error"
-    fingerprint: str
-    state_path: Path
-
-    @property
-    def title(self) -> str:
-        """For messages."""
-        return f"generation {self.generation}" + (f", {self.phase}" if self.phase != "main" else "")
-
-    @property
-    def images_a_step(self) -> int:
-        return sum(part.batch for part in self.parts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +156,7 @@ class _Training:
         loader = step_loader(batches, self.first_step, self.workers, pinned=self.device.type == "cuda")
         set_training(self.model, run.train)
         self._refuse_small_shares()
-        with _stop_flag() as stop, self.progress.counter(run.title, run.num_steps, start=self.first_step) as counter:
+        with stop_flag() as stop, self.progress.counter(run.title, run.num_steps, start=self.first_step) as counter:
             for step, batch in enumerate(loader, start=self.first_step):
                 readable = self._readable(batch)
                 rate = self._set_rate(step)
@@ -238,7 +198,7 @@ class _Training:
     def _is_watched(self, done: int) -> bool:
         return done % self.watch_steps == 0 or done % self.run.train.log_steps == 0 or done == self.run.num_steps
 
-    def _watched(self, step: int, rate: float, sums: Tensor, stop: _Flag) -> dict[str, str]:
+    def _watched(self, step: int, rate: float, sums: Tensor, stop: Flag) -> dict[str, str]:
         """Look at the losses of all ranks, log, save and stop where it is time to; the figures for the counter."""
         done, run = step + 1, self.run
         loss, labelled, unlabelled, right, count, stopped = self._of_all_ranks(sums, stop.is_set)
@@ -303,29 +263,3 @@ class _Training:
         save_state(self.run.state_path, self.run.fingerprint, state)
         self.last_save = time.monotonic()
         self.save_seconds = self.last_save - began
-
-
-@dataclasses.dataclass
-class _Flag:
-    is_set: bool = False
-
-
-@contextlib.contextmanager
-def _stop_flag() -> Iterator[_Flag]:
-    """Within it SIGTERM sets a flag, so that a step is never cut in two; outside, the caller's handler is back."""
-    flag = _Flag()
-
-    def set_flag(_number: int, _frame: Any) -> None:
-        flag.is_set = True
-
-    try:
-        before = signal.signal(signal.SIGTERM, set_flag)
-    except ValueError:  # not the main thread: the caller handles signals
-        yield flag
-        return
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    if flag.is_set:  # it came after the last look
-        signal.raise_signal(signal.SIGTERM)

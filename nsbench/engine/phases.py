@@ -9,10 +9,10 @@ from typing import Any
 from nsbench.config import Config
 from nsbench.configfile import to_dict
 from nsbench.data.loaders import Part
-from nsbench.engine.loop import TrainingRun
 from nsbench.engine.optim import Schedule, num_steps, schedule, steps_of
 from nsbench.engine.step import total_weight
 from nsbench.engine.supervision import HumanLabels, TeacherLabels
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.files import derive_seed, fingerprint
 from nsbench.runfolder import RunFolder
 from nsbench.trainingconfig import Where

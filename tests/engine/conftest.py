@@ -16,9 +16,9 @@ from nsbench.config import Config, EvalConfig
 from nsbench.data.images import ImageSet, PoolTruth, Task
 from nsbench.data.loaders import Part
 from nsbench.data.pools import HeldPool, Pool
-from nsbench.engine.loop import TrainingRun
 from nsbench.engine.optim import schedule
 from nsbench.engine.supervision import one_hot
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.files import fingerprint
 from nsbench.trainingconfig import ModelConfig, NoiseConfig, SelectConfig, TrainConfig
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from nsbench.config import Config
 from nsbench.data.images import Task
 from nsbench.engine.freezing import freeze_blocks, prepare
-from nsbench.engine.loop import Trained, TrainingRun, train
+from nsbench.engine.loop import Trained, train
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import ConfigError
 from nsbench.models import build
 from nsbench.runfolder import RunFolder

@@ -14,9 +14,9 @@ from nsbench.config import Config
 from nsbench.data.images import ImageSet, Task
 from nsbench.engine.generations import Engine, generation_names
 from nsbench.engine.label_store import label_path, read_labels
-from nsbench.engine.loop import TrainingRun
 from nsbench.engine.select import read_copies
 from nsbench.engine.supervision import one_hot, sharpen
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import TrainingError
 from nsbench.files import read_json
 from nsbench.runfolder import RunFolder

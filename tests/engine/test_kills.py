@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import multiprocessing
 import os
 import random
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 
 from nsbench import cli
 from nsbench.config import Config
@@ -29,14 +34,51 @@ from nsbench.runfolder import RunFolder
 from nsbench.track import Counter, Curves, Progress
 from nsbench.trainingconfig import SelectConfig
 
+from .conftest import CLASSES, images
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["tests.engine.test_kills", "nsbench.pipeline", "nsbench.samples", "nsbench.report.page", "nsbench.data.tasks"]
+    ["tests.engine.test_kills", "timm.optim", "duckdb", "nsbench.pipeline", "nsbench.samples", "nsbench.report.page"]
 )
-SMALL = (
-    "train.steps=40", "train.teacher_steps=40", "train.labelled_batch=8", "train.teacher_batch=16", "train.log_steps=1",
-    "train.warmup_steps=2", "train.checkpoint_seconds=0.05", "data.eval_split=dev", "eval.replicates=100",
-)  # fmt: skip
+CONFIG = """
+generations = 1
+device = "cpu"
+workers = 1
+[data]
+dataset = "files"
+labelled = "labelled"
+unlabelled = ["pool-{0..2}.tar"]
+val = "val"
+[[models]]
+name = "test_resnet"
+input_px = 16
+drop_rate = 0.2
+drop_path_rate = 0.3
+stem_pool = false
+kwargs = { channels = [4, 4, 8, 8], stem_type = "deep", stem_width = 4 }
+[noise]
+translate_px = 4
+cutout_px = 4
+[train]
+steps = 40
+labelled_batch = 4
+unlabelled_ratio = [2]
+optimizer = "sgd"
+learning_rate = 0.1
+schedule = "cosine"
+warmup_steps = 2
+ema_decay = 0.9
+log_steps = 1
+checkpoint_seconds = 0.05
+[select]
+min_confidence = 0.0
+[eval]
+evals = ["imagenet", "fgsm"]
+batch_size = 8
+replicates = 100
+epsilons_px = [0, 8]
+"""
+STEPS_OF_ALL = [(name, step) for name in ("0", "1", "control") for step in range(1, 41)]
 MOMENTS = (
     ("log.txt", 2, 0.3), ("gen0/train_state/*", 2, 0.03), ("metrics.jsonl", 2, 0.3), ("gen0/*.safetensors", 1, 0.02),
     ("gen0/evals/*/*", 2, 0.3), ("gen1/labels/*", 1, 0.03), ("gen1/selection/*", 1, 0.03), ("metrics.jsonl", 3, 0.5),
@@ -203,9 +245,40 @@ def started(*words: str, said: Path) -> ForkServerProcess:
     return process
 
 
-def train_and_eval(out: Path) -> tuple[str, ...]:
-    sets = [part for assignment in SMALL for part in ("-s", assignment)]
-    return "train-and-eval", "--generations", "1", "--evals", "imagenet,fgsm", "-o", str(out), *sets
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs in class folders and in three tars, and the configuration of a run on them."""
+    root = tmp_path_factory.mktemp("data")
+    write_data(root)
+    return root
+
+
+def write_data(root: Path) -> None:
+    (root / "config.toml").write_text(CONFIG, encoding="utf-8")
+    for name, count, seed in (("labelled", 12, 0), ("val", 8, 2)):
+        shown = images(name, count, seed)
+        for row, label in enumerate(shown.labels.tolist()):
+            path = root / name / CLASSES[label] / f"{row:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(shown.pixels[row]))
+    pool = images("pool", 30, 1)
+    for number in range(3):
+        with tarfile.open(root / f"pool-{number}.tar", "w") as tar:
+            for row in range(10 * number, 10 * (number + 1)):
+                content = png(pool.pixels[row])
+                member = tarfile.TarInfo(f"{row:02}.png")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    return stream.getvalue()
+
+
+def train_and_eval(data: Path, out: Path, *more: str) -> tuple[str, ...]:
+    return "train-and-eval", str(data / "config.toml"), "--data-dir", str(data), "-o", str(out), *more
 
 
 def seen(root: Path, pattern: str) -> list[tuple[str, int]]:
@@ -231,27 +304,25 @@ def kill_after(process: ForkServerProcess, root: Path, pattern: str, seconds: fl
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_20_random_moments_ends_with_the_bytes_of_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_run_killed_at_20_random_moments_ends_with_the_bytes_of_an_unbroken_one(data: Path, tmp_path: Path) -> None:
     unbroken, killed = RunFolder(tmp_path / "a" / "run"), RunFolder(tmp_path / "b" / "run")
     said = tmp_path / "said.txt"
-    process = started(*train_and_eval(unbroken.root), said=said)
+    process = started(*train_and_eval(data, unbroken.root), said=said)
     process.join()
     assert process.exitcode == 0, said.read_text()
     moments = random.Random(0)
     kills = 0
     for pattern, times, longest in MOMENTS:
         for _ in range(times):
-            process = started(*train_and_eval(killed.root), said=said)
+            process = started(*train_and_eval(data, killed.root), said=said)
             kill_after(process, killed.root, pattern, moments.uniform(0, longest))
             kills += 1
-    process = started(*train_and_eval(killed.root), said=said)
+    process = started(*train_and_eval(data, killed.root), said=said)
     process.join()
     assert process.exitcode == 0, said.read_text()
     assert kills == 20
     expected = made(unbroken.root)
-    assert [(line["generation"], line["step"]) for line in expected["lines"]] == [
-        (name, step) for name in ("0", "1", "control") for step in range(1, 41)
-    ]
+    assert [(line["generation"], line["step"]) for line in expected["lines"]] == STEPS_OF_ALL
     assert made(killed.root) == expected
     assert killed.results.read_bytes() == unbroken.results.read_bytes()
     names = [{str(path.relative_to(folder.root)) for path in folder.root.rglob("*")} for folder in (unbroken, killed)]

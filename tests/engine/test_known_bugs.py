@@ -27,9 +27,10 @@ from nsbench.data.images import ImageSet, Task
 from nsbench.data.loaders import Batch, StepBatches
 from nsbench.data.pools import HeldPool
 from nsbench.engine.label_store import label_path, read_labels
-from nsbench.engine.loop import TrainingRun, train
+from nsbench.engine.loop import train
 from nsbench.engine.noise import install_model_noise
 from nsbench.engine.step import Stepper
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import ConfigError
 from nsbench.files import read_json
 from nsbench.models import build, load_weights, num_parameters

@@ -18,7 +18,8 @@ import torch
 
 from nsbench.data.images import ImageSet
 from nsbench.engine.checkpoint import load_state, save_state
-from nsbench.engine.loop import TrainingRun, train
+from nsbench.engine.loop import train
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import Stopped, TrainingError
 from nsbench.models import PixelModel, build
 from nsbench.track import Curves, Progress

@@ -10,9 +10,9 @@ import pytest
 
 from nsbench.config import Config
 from nsbench.data.images import Task
-from nsbench.engine.loop import TrainingRun
 from nsbench.engine.phases import Phases
 from nsbench.engine.supervision import HumanLabels, TeacherLabels
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.runfolder import RunFolder
 from nsbench.trainingconfig import ModelConfig
 

@@ -22,9 +22,10 @@ from nsbench.cli import leave
 from nsbench.data.pools import HeldPool
 from nsbench.distributed import Ranks, connected
 from nsbench.engine.checkpoint import load_state
-from nsbench.engine.loop import TrainingRun, train
+from nsbench.engine.loop import train
 from nsbench.engine.optim import schedule
 from nsbench.engine.supervision import one_hot
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import DataError, NsbenchError, Stopped
 from nsbench.models import build, save_weights
 from nsbench.track import Counter, Curves, Progress

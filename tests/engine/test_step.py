@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nsbench.data.loaders import Batch, StepBatches
-from nsbench.engine.loop import TrainingRun
 from nsbench.engine.noise import RowSwitch, install_model_noise
 from nsbench.engine.optim import build_optimizer
 from nsbench.engine.step import Stepper, loss_weights, total_weight
+from nsbench.engine.trainingrun import TrainingRun
 from nsbench.errors import NsbenchError
 from nsbench.models import PixelModel, build
 from nsbench.trainingconfig import TrainConfig
