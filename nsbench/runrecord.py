@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from nsbench import __version__
 from nsbench.config import Config
 from nsbench.configfile import differing_keys, to_dict, to_toml
-from nsbench.errors import ConfigError
+from nsbench.errors import ConfigError, DataError
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import file_fingerprint, write_npz, write_text
 from nsbench.measuring import Plan
@@ -29,6 +29,8 @@ from nsbench.tables import read_eval_config
 if TYPE_CHECKING:
     from nsbench.data.images import Task
 
+_EXIT_CODES = {KeyboardInterrupt: 130, OSError: 3}
+"""The command line's, of what is no error of ours."""
 _TIME = "%Y-%m-%dT%H:%M:%S%z"
 _PACKAGES = ("torch", "timm", "numpy", "scipy", "pandas", "pillow", "scikit-learn", "duckdb", "opencv-python")
 
@@ -89,11 +91,12 @@ def record_end(folder: RunFolder, error: BaseException) -> None:
     """Write into `run.json` how an unfinished run ended: under torchrun the agent's exit code replaces ours."""
     if not folder.run_json.is_file():
         return
-    code = getattr(error, "exit_code", 130 if isinstance(error, KeyboardInterrupt) else 1)
-    run = folder.read_run()
-    run.pop("schema")
+    others = next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1)
+    code = getattr(error, "exit_code", others)
     said = f"{error}" or type(error).__name__
-    with contextlib.suppress(OSError):  # the disk may be what is full
+    with contextlib.suppress(OSError, DataError):  # the disk may be what is full
+        run = folder.read_run()
+        run.pop("schema")
         folder.write_run({**run, "exit_code": code, "ended": time.strftime(_TIME), "said": said.splitlines()[0]})
 
 
@@ -102,6 +105,7 @@ def write_started(
 ) -> None:
     """Write `run.json` of a run that is not finished: `record`, and who, when and with which versions."""
     started = folder.read_run().get("started") if folder.run_json.is_file() else None
+    _sweep(folder)
     folder.report.unlink(missing_ok=True)  # never an old page beside new records
     folder.write_run(
         {
@@ -115,6 +119,15 @@ def write_started(
             **record,
         }
     )
+
+
+def _sweep(folder: RunFolder) -> None:
+    """Delete what killed processes left half-written; while the folder is locked nobody else writes there."""
+    for path in [*folder.root.rglob(".*.part"), *folder.root.rglob(".select-*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def finish(folder: RunFolder, measured: bool) -> None:

@@ -171,8 +171,12 @@ def open_pool(
         progress: shows a counter of the files that are opened.
 
     Raises:
-        DataError: see `find` and `open_tar`; class names of labelled sources differ.
+        DataError: see `find` and `open_tar`; class names of labelled sources differ; a source is named twice.
     """
+    places = [Path(source).absolute() for source in sources]
+    twice = next((source for source, place in zip(sources, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise DataError(f"{twice} is named twice among the sources of {name}; name it once")
     pools: list[ListedPool | FilePool] = []
     for source in sources:
         found = find(source, labelled=labelled)

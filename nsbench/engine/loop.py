@@ -21,7 +21,7 @@ from nsbench.engine.optim import build_optimizer, weight_average
 from nsbench.engine.step import Stepper, loss_weights
 from nsbench.engine.stopping import Flag, stop_flag
 from nsbench.engine.trainingrun import TrainingRun
-from nsbench.errors import ConfigError, NsbenchError, Stopped, TrainingError
+from nsbench.errors import ConfigError, DataError, NsbenchError, Stopped, TrainingError
 from nsbench.files import derive_seed
 from nsbench.models import PixelModel
 from nsbench.track import Curves, Progress
@@ -59,12 +59,20 @@ def train(
 
     Raises:
         TrainingError: the loss is not finite; the message names the step, and the last good state stays.
-        DataError: an image cannot be read.
+        DataError: an image cannot be read, or a process that reads them was killed.
         Stopped: SIGTERM arrived; the state is saved.
     """
     training = _Training(run, model, device=device, workers=workers, progress=progress, curves=curves, ranks=ranks)
     with losses_told():
-        return training.run_all()
+        try:
+            return training.run_all()
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                "a process that reads images was killed, most probably for want of memory or of shared memory "
+                "(/dev/shm); take fewer workers, and the same command continues"
+            ) from error
 
 
 class _Training:

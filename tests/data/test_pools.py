@@ -467,3 +467,9 @@ def test_a_window_of_tars_holds_no_pixels(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_source_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    """Its images would stand in the pool twice, with the same ids."""
+    with pytest.raises(DataError, match="is named twice"):
+        open_pool([tmp_path, tmp_path / "."], name="pool", shard_images=4, labelled=False)

@@ -9,17 +9,22 @@ import json
 import multiprocessing
 import os
 import random
+import re
+import resource
+import shutil
 import signal
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -30,6 +35,7 @@ from nsbench.data.images import Task
 from nsbench.engine.checkpoint import load_state, save_state
 from nsbench.engine.generations import Engine
 from nsbench.errors import Stopped
+from nsbench.files import read_json
 from nsbench.runfolder import RunFolder
 from nsbench.track import Counter, Curves, Progress
 from nsbench.trainingconfig import SelectConfig
@@ -80,12 +86,12 @@ epsilons_px = [0, 8]
 """
 STEPS_OF_ALL = [(name, step) for name in ("0", "1", "control") for step in range(1, 41)]
 MOMENTS = (
-    ("log.txt", 2, 0.3), ("gen0/train_state/*", 2, 0.03), ("metrics.jsonl", 2, 0.3), ("gen0/*.safetensors", 1, 0.02),
-    ("gen0/evals/*/*", 2, 0.3), ("gen1/labels/*", 1, 0.03), ("gen1/selection/*", 1, 0.03), ("metrics.jsonl", 3, 0.5),
-    ("gen1/train_state/*", 2, 0.01), ("gen1/evals/*/*", 1, 0.1), ("control/train_state/*", 1, 0.1),
-    ("control/evals/*/*", 1, 0.1), ("results.csv", 1, 0.3),
+    ("log.txt", 1, 0.2), ("gen0/train_state/*", 5, 0.4), ("gen0/*.safetensors", 1, 0.02), ("gen0/evals/*/*", 2, 0.1),
+    ("gen1/labels/*", 1, 0.03), ("gen1/selection/*", 1, 0.03), ("gen1/train_state/*", 5, 0.4),
+    ("gen1/evals/*/*", 1, 0.1), ("control/train_state/*", 1, 0.1), ("control/evals/*/*", 1, 0.1),
+    ("results.csv", 1, 0.3),
 )  # fmt: skip
-"""Files, how many kills follow a change of them, and the most seconds between change and kill: 20 over all stages."""
+"""Files, how many kills follow a change of them or later ones, and the most seconds between: 20 over all stages."""
 
 STEPS = 3
 RECIPES: dict[str, dict[str, Any]] = {
@@ -229,20 +235,33 @@ def test_a_state_is_never_code(tmp_path: Path) -> None:
     assert load_state(path, "f") is None
 
 
-def command(words: Sequence[str], said: Path) -> None:
-    """`nsbench` in a process of its own, whose modules are there already; what it says goes to a file."""
+def command(words: Sequence[str], said: Path, most_bytes: int = 0) -> None:
+    """`nsbench` in a process of its own, whose modules are there already; what it says goes to a file.
+
+    Args:
+        most_bytes: a file that grows beyond is refused by the kernel, as on a full disk.
+    """
     stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(stream, 1)
     os.dup2(stream, 2)
     sys.argv = ["nsbench", *words]
+    if most_bytes:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
     multiprocessing.set_start_method("fork", force=True)  # as in a process that nobody forked
     cli.main()
 
 
-def started(*words: str, said: Path) -> ForkServerProcess:
-    process = CONTEXT.Process(target=command, args=(words, said))
+def started(words: Sequence[str], said: Path, most_bytes: int = 0) -> ForkServerProcess:
+    process = CONTEXT.Process(target=command, args=(words, said, most_bytes))
     process.start()
     return process
+
+
+def ended(words: Sequence[str], said: Path, most_bytes: int = 0) -> int | None:
+    """Exit code of a command that is left alone."""
+    process = started(words, said, most_bytes)
+    process.join()
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -261,14 +280,18 @@ def write_data(root: Path) -> None:
             path = root / name / CLASSES[label] / f"{row:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(shown.pixels[row]))
-    pool = images("pool", 30, 1)
+    contents = [png(pixels) for pixels in images("pool", 30, 1).pixels]
     for number in range(3):
         with tarfile.open(root / f"pool-{number}.tar", "w") as tar:
             for row in range(10 * number, 10 * (number + 1)):
-                content = png(pool.pixels[row])
                 member = tarfile.TarInfo(f"{row:02}.png")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
+                member.size = len(contents[row])
+                tar.addfile(member, io.BytesIO(contents[row]))
+    table = pa.table({"image": pa.array(contents, pa.binary())})
+    pq.write_table(table, root / "pool.parquet", row_group_size=1, compression="none", use_dictionary=False)
+    (root / "pool").mkdir()
+    for row, content in enumerate(contents):
+        (root / "pool" / f"{row:02}.png").write_bytes(content)
 
 
 def png(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -277,8 +300,10 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def train_and_eval(data: Path, out: Path, *more: str) -> tuple[str, ...]:
-    return "train-and-eval", str(data / "config.toml"), "--data-dir", str(data), "-o", str(out), *more
+def words(data: Path, out: Path, *more: str, measured: bool = False) -> tuple[str, ...]:
+    """A command line."""
+    name = "train-and-eval" if measured else "train"
+    return name, str(data / "config.toml"), "--data-dir", str(data), "-o", str(out), *more
 
 
 def seen(root: Path, pattern: str) -> list[tuple[str, int]]:
@@ -290,40 +315,166 @@ def seen(root: Path, pattern: str) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def kill_after(process: ForkServerProcess, root: Path, pattern: str, seconds: float) -> None:
-    """SIGKILL so long after the next change of these files."""
-    before = seen(root, pattern)
-    while seen(root, pattern) == before:
-        assert process.is_alive(), f"ended before {pattern} changed"
+def wait_for(process: ForkServerProcess, root: Path, *patterns: str) -> None:
+    """Until one of these files appears, goes or grows."""
+    before = [seen(root, pattern) for pattern in patterns]
+    while [seen(root, pattern) for pattern in patterns] == before:
+        assert process.is_alive(), f"ended before {patterns[0]} changed"
         time.sleep(0.002)
-    time.sleep(seconds)
-    assert process.is_alive(), f"ended soon after {pattern} changed"
-    process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def unbroken(data: Path) -> RunFolder:
+    folder = RunFolder(data.parent / "unbroken" / "run")
+    said = data / "said.txt"
+    assert ended(words(data, folder.root, measured=True), said) == 0, said.read_text()
+    assert [(line["generation"], line["step"]) for line in made(folder.root)["lines"]] == STEPS_OF_ALL
+    return folder
+
+
+def equal(folder: RunFolder, unbroken: RunFolder) -> bool:
+    """Whether all weights, labels, selections and curves are the same, each step logged once."""
+    return made(folder.root) == made(unbroken.root)
 
 
 @pytest.mark.slow
-def test_a_run_killed_at_20_random_moments_ends_with_the_bytes_of_an_unbroken_one(data: Path, tmp_path: Path) -> None:
-    unbroken, killed = RunFolder(tmp_path / "a" / "run"), RunFolder(tmp_path / "b" / "run")
-    said = tmp_path / "said.txt"
-    process = started(*train_and_eval(data, unbroken.root), said=said)
-    process.join()
-    assert process.exitcode == 0, said.read_text()
-    moments = random.Random(0)
-    kills = 0
-    for pattern, times, longest in MOMENTS:
+def test_a_run_killed_at_20_random_moments_ends_with_the_bytes_of_an_unbroken_one(
+    data: Path, unbroken: RunFolder, tmp_path: Path
+) -> None:
+    killed, said = RunFolder(tmp_path / "run"), tmp_path / "said.txt"
+    moments, kills = random.Random(0), 0
+    patterns = [pattern for pattern, _, _ in MOMENTS]
+    for stage, (_, times, longest) in enumerate(MOMENTS):
         for _ in range(times):
-            process = started(*train_and_eval(data, killed.root), said=said)
-            kill_after(process, killed.root, pattern, moments.uniform(0, longest))
+            process = started(words(data, killed.root, measured=True), said)
+            wait_for(process, killed.root, *patterns[stage:])
+            time.sleep(moments.uniform(0, longest))
+            process.kill()
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
             kills += 1
-    process = started(*train_and_eval(data, killed.root), said=said)
-    process.join()
-    assert process.exitcode == 0, said.read_text()
     assert kills == 20
-    expected = made(unbroken.root)
-    assert [(line["generation"], line["step"]) for line in expected["lines"]] == STEPS_OF_ALL
-    assert made(killed.root) == expected
+    assert ended(words(data, killed.root, measured=True), said) == 0, said.read_text()
+    assert equal(killed, unbroken)
     assert killed.results.read_bytes() == unbroken.results.read_bytes()
-    names = [{str(path.relative_to(folder.root)) for path in folder.root.rglob("*")} for folder in (unbroken, killed)]
-    assert names[1] == names[0]  # nothing half-written is left behind
+    names = [{str(path.relative_to(one.root)) for path in one.root.rglob("*")} for one in (killed, unbroken)]
+    assert names[0] == names[1]  # nothing half-written is left
+
+
+def refused(words: Sequence[str], said: Path, most_bytes: int = 0) -> tuple[int | None, str]:
+    """Exit code and last line of a command that is to fail; never a traceback."""
+    code = ended(words, said, most_bytes)
+    text = said.read_text(encoding="utf-8")
+    assert "Traceback" not in text
+    return code, text.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["gen0/train_state/*", "gen1/labels/*", "gen1/train_state/*", "gen0/evals/*/*"])
+def test_a_signal_stops_a_run_with_exit_code_75(stage: str, data: Path, unbroken: RunFolder, tmp_path: Path) -> None:
+    folder, said = RunFolder(tmp_path / "run"), tmp_path / "said.txt"
+    process = started(words(data, folder.root, measured="evals" in stage), said)
+    wait_for(process, folder.root, stage)
+    process.terminate()
+    process.join()
+    assert process.exitcode == 75
+    last = said.read_text(encoding="utf-8").splitlines()[-1]
+    assert re.fullmatch(r"nsbench: stopped by SIGTERM( in generation [01], step \d+)?; run again to continue", last)
+    assert ("step" in last) == ("state" in stage)
+    record = read_json(folder.run_json)
+    assert (record["status"], record["exit_code"], f"nsbench: {record['said']}") == ("partial", 75, last)
+    assert ended(words(data, folder.root), said) == 0, said.read_text()
+    assert ("goes on after step" in said.read_text()) == ("state" in stage)
+    assert equal(folder, unbroken)
+    assert "exit_code" not in read_json(folder.run_json)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(
+    data: Path, unbroken: RunFolder, tmp_path: Path
+) -> None:
+    folder, said = RunFolder(tmp_path / "run"), tmp_path / "said.txt"
+    state = folder.train_state("1") / "main.pt"
+    process = started(words(data, folder.root), said)
+    wait_for(process, folder.root, "gen1/train_state/main.pt")
+    process.terminate()
+    process.join()
+    kept = state.read_bytes()
+    code, line = refused(words(data, folder.root), said, most_bytes=len(kept) - 1)
+    assert (code, line) == (3, f"nsbench: {state}: File too large; mend it, and the same command continues")
+    assert read_json(folder.run_json)["exit_code"] == 3
+    assert state.read_bytes() == kept
+    assert not list(folder.root.rglob("*.part"))
+    assert ended(words(data, folder.root), said) == 0, said.read_text()
+    assert "generation 1: goes on after step" in said.read_text()
+    assert equal(folder, unbroken)
+
+
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_is_one_line(data: Path, unbroken: RunFolder, tmp_path: Path) -> None:
+    folder, said = RunFolder(tmp_path / "run"), tmp_path / "said.txt"
+    folder.root.write_text("a file in the place of a folder", encoding="utf-8")
+    assert refused(words(data, folder.root), said) == (
+        2, f"nsbench: run folder {folder.root} cannot be written (File exists); choose another with -o"
+    )  # fmt: skip
+    folder.root.unlink()
+    process = started(words(data, folder.root), said)
+    wait_for(process, folder.root, "gen0/train_state/main.pt")
+    process.kill()
+    process.join()
+    shutil.rmtree(folder.train_state("0"))
+    folder.generation("1").mkdir()
+    for place in (folder.train_state("0"), folder.labels("1"), folder.train_state("1")):
+        place.write_text("a file in the place of a folder", encoding="utf-8")
+        code, line = refused(words(data, folder.root), said)
+        assert code == 3
+        assert str(place) in line
+        place.unlink()
+    assert ended(words(data, folder.root), said) == 0, said.read_text()
+    assert equal(folder, unbroken)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pool", "name", "damage", "why"),
+    [
+        ("pool-{0..2}.tar", "pool-1.tar", Path.unlink, "cannot be read (No such file or directory)"),
+        ("pool-{0..2}.tar", "pool-1.tar", cut, "has changed since its images were listed"),
+        ("pool.parquet", "pool.parquet", cut, "cannot be read ("),
+        ("pool", "pool", shutil.rmtree, "cannot be read (No such file or directory)"),
+        ("pool", "pool/07.png", Path.unlink, "cannot be read (No such file or directory)"),
+        ("pool", "pool/07.png", cut, "cannot be read ("),
+        ("pool", "labelled/b/01.png", Path.unlink, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_images_that_vanish_in_the_middle_are_one_line_and_the_run_goes_on_when_they_are_back(
+    pool: str, name: str, damage: Callable[[Path], None], why: str, tmp_path: Path
+) -> None:
+    data, said = tmp_path / "data", tmp_path / "said.txt"
+    data.mkdir()
+    write_data(data)
+    changes = (f"data.unlabelled={pool}", "train.steps=100", "train.teacher_steps=5", "select.balance=off")
+    more = [part for change in changes for part in ("-s", change)]
+    unbroken, folder = RunFolder(tmp_path / "unbroken"), RunFolder(tmp_path / "run")
+    assert ended(words(data, unbroken.root, *more), said) == 0, said.read_text()
+    shutil.copytree(data, tmp_path / "whole")
+    process = started(words(data, folder.root, *more), said)
+    wait_for(process, folder.root, "gen1/train_state/main.pt")
+    damage(data / name)
+    process.join()
+    assert process.exitcode == 3
+    text = said.read_text(encoding="utf-8")
+    last = text.splitlines()[-1]
+    assert "Traceback" not in text
+    assert str(data / name) in last
+    assert why in last
+    assert read_json(folder.run_json)["exit_code"] == 3
+    shutil.rmtree(data)
+    (tmp_path / "whole").rename(data)
+    assert ended(words(data, folder.root, *more), said) == 0, said.read_text()
+    assert "generation 1: goes on after step" in said.read_text()
+    assert equal(folder, unbroken)

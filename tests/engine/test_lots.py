@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsbench.engine.lots import draw_lots
@@ -22,6 +22,7 @@ def defined(key: str, seed: int) -> float:
     return (number >> 12) / 2**52
 
 
+@settings(deadline=None)
 @given(
     chunks=st.lists(st.lists(st.text(max_size=40), max_size=12), max_size=3),
     seed=st.integers(0, 2**40),

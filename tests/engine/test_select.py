@@ -278,10 +278,13 @@ def test_a_class_without_an_image_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_bounds_are_floats_of_32_bits(tmp_path: Path) -> None:
-    """0.3 as float32 is above 0.3: an image stored at 0.3 is kept, the float below it is not; the same above."""
+    """0.3 is more as float32, 0.7 is less: images stored at the bounds are kept, at the next floats outside not."""
     at = [0.3, np.nextafter(np.float32(0.3), 0), 0.7, np.nextafter(np.float32(0.7), 1)]
     got = run(tmp_path, one([0] * 4, at), min_confidence=0.3, max_confidence=0.7, balance="off")[1]
     assert got == [1, 0, 1, 0]
+    for bound in (0.3, 0.7):
+        got = run(tmp_path, one([0] * 4, at), min_confidence=bound, max_confidence=bound, balance="off")[1]
+        assert got == [bound == 0.3, 0, bound == 0.7, 0]
 
 
 def test_a_little_above_one_counts_as_one(tmp_path: Path) -> None:
@@ -468,7 +471,9 @@ class TestBroken:
 
     def test_vanished_empty_cut_and_no_parquet(self, paths: list[Path]) -> None:
         content = paths[1].read_bytes()
-        for broken in (b"", content[: len(content) // 2], b"key,label,confidence\n"):
+        for broken in (
+            b"", content[: len(content) // 2], b"key,label,confidence\n", content.replace(b"label", b"\x91abel"),
+        ):  # fmt: skip
             paths[1].write_bytes(broken)
             self.refuse(paths, rf"label file .*{paths[1].name} cannot be read")
         paths[1].unlink()
