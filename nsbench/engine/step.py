@@ -95,7 +95,9 @@ class Stepper:
         (loss * self.world).backward()  # type: ignore[no-untyped-call]  # the ranks' gradients are averaged, and the loss is their sum
         with torch.no_grad():
             right = (logits.argmax(dim=1) == targets.argmax(dim=1)) & labelled
-            parts = (loss, entropies[labelled].sum(), entropies[~labelled].sum(), right.sum(), labelled.sum())
+            none = entropies.new_zeros(())  # masks, not indices, for which a GPU would have to be waited for
+            ours, theirs = torch.where(labelled, entropies, none), torch.where(labelled, none, entropies)
+            parts = (loss, ours.sum(), theirs.sum(), right.sum(), labelled.sum())
             return torch.stack([part.double() for part in parts])
 
     def _images(self, pixels: Tensor) -> Tensor:
