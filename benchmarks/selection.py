@@ -1,6 +1,6 @@
 """Synthetic label files, and what selecting from them takes in a process of its own.
 
-python -m benchmarks.selection 10 30 100     # millions of rows; 100 take 2.2 GB of the temporary folder for a while
+python -m benchmarks.selection 10 30 100     # millions of rows; 100 take 2 GB of the temporary folder for a while
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--sure", type=float, default=0.0, help="share of the confidences that are exactly 1")
     options = parser.parse_args(arguments)
     print(
-        "| million rows | selection | seconds | of two cores | peak GB | load before |\n|---:|---|---:|---:|---:|---:|"
+        "| million rows | selection | seconds | seconds of processor / 2 | peak GB | load before |\n"
+        "|---:|---|---:|---:|---:|---:|"
     )
     with tempfile.TemporaryDirectory() as folder:
         for millions in options.millions:

@@ -1,14 +1,14 @@
 """Selection from label files, in a process of its own on two cores: at most 0.6 seconds for a million rows, 4 GB of
-memory, and both linear or better: 100 million rows in at most a minute.
+memory, and linear: 100 million rows in at most a minute.
 
 Guards: 3 and 10 million rows with string keys and 1000 classes (`benchmarks.selection`), top-k with duplicates and the
-official bins; reading, counting, sorting, MD5, compression and flushing to disk are all in it. The fastest of two is
-taken. `python -m benchmarks.selection 10 30 100` measures the larger ones.
+official bins; reading, hashing, counting, sorting, compression and flushing to disk are all in it. The fastest of two
+is taken. `python -m benchmarks.selection 10 30 100` measures the larger ones.
 
     pytest benchmarks/test_selection.py
 
-Operations a row are in `nsbench.engine.select`: about three of four rows need an MD5 in some pass, 150 ns each, and the
-key's way from one compressed file to the other takes as much again.
+Operations: what a row takes stands in `nsbench.engine.select`, some 400 ns of one core, three times reading it among
+them; two cores that have nothing else to do need half.
 """
 
 from __future__ import annotations

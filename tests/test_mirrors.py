@@ -327,9 +327,10 @@ def warnings(capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def children() -> Iterator[int]:
-    """Living processes that this one started."""
+    """Living mirrors that this process started; other tests leave servers of their own behind."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # ended meanwhile
             state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == os.getpid() and state != "Z":
+            is_mirror = b"nsbench.mirrors" in (stat.parent / "cmdline").read_bytes()
+            if int(parent) == os.getpid() and state != "Z" and is_mirror:
                 yield int(stat.parent.name)

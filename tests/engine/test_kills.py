@@ -34,13 +34,16 @@ from nsbench.config import Config
 from nsbench.data.images import Task
 from nsbench.engine.checkpoint import load_state, save_state
 from nsbench.engine.generations import Engine
-from nsbench.errors import Stopped
+from nsbench.engine.loop import train
+from nsbench.engine.trainingrun import TrainingRun
+from nsbench.errors import DataError, Stopped, TrainingError
 from nsbench.files import read_json
+from nsbench.models import build
 from nsbench.runfolder import RunFolder
 from nsbench.track import Counter, Curves, Progress
 from nsbench.trainingconfig import SelectConfig
 
-from .conftest import CLASSES, images
+from .conftest import CLASSES, TRAIN, FixedTargets, images
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -317,10 +320,17 @@ def seen(root: Path, pattern: str) -> list[tuple[str, int]]:
 
 def wait_for(process: ForkServerProcess, root: Path, *patterns: str) -> None:
     """Until one of these files appears, goes or grows."""
+    assert reached(process, root, *patterns), f"ended before {patterns[0]} changed"
+
+
+def reached(process: ForkServerProcess, root: Path, *patterns: str) -> bool:
+    """Wait as `wait_for`; False if the process ends before."""
     before = [seen(root, pattern) for pattern in patterns]
     while [seen(root, pattern) for pattern in patterns] == before:
-        assert process.is_alive(), f"ended before {patterns[0]} changed"
+        if not process.is_alive():
+            return False
         time.sleep(0.002)
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +357,11 @@ def test_a_run_killed_at_20_random_moments_ends_with_the_bytes_of_an_unbroken_on
     for stage, (_, times, longest) in enumerate(MOMENTS):
         for _ in range(times):
             process = started(words(data, killed.root, measured=True), said)
-            wait_for(process, killed.root, *patterns[stage:])
+            while not reached(process, killed.root, *patterns[stage:]):  # little was left to do: it is whole
+                assert process.exitcode == 0, said.read_text()
+                assert equal(killed, unbroken)
+                shutil.rmtree(killed.root)
+                process = started(words(data, killed.root, measured=True), said)
             time.sleep(moments.uniform(0, longest))
             process.kill()
             process.join()
@@ -438,43 +452,119 @@ def cut(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+@pytest.fixture(scope="module")
+def with_pool(request: pytest.FixtureRequest, data: Path) -> tuple[list[str], RunFolder]:
+    """Further words of the command for another pool, of which all is selected, and an unbroken run of it."""
+    changes = (f"data.unlabelled={request.param}", "train.steps=100", "train.teacher_steps=5", "select.balance=off")
+    more = [part for change in changes for part in ("-s", change)]
+    folder, said = RunFolder(data.parent / f"unbroken-{request.param[:5]}"), data / "said.txt"
+    assert ended(words(data, folder.root, *more), said) == 0, said.read_text()
+    return more, folder
+
+
+TAR, PARQUET, FOLDER = "pool-{0..2}.tar", "pool.parquet", "pool"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pool", "name", "damage", "why"),
+    ("with_pool", "name", "damage", "why"),
     [
-        ("pool-{0..2}.tar", "pool-1.tar", Path.unlink, "cannot be read (No such file or directory)"),
-        ("pool-{0..2}.tar", "pool-1.tar", cut, "has changed since its images were listed"),
-        ("pool.parquet", "pool.parquet", cut, "cannot be read ("),
-        ("pool", "pool", shutil.rmtree, "cannot be read (No such file or directory)"),
-        ("pool", "pool/07.png", Path.unlink, "cannot be read (No such file or directory)"),
-        ("pool", "pool/07.png", cut, "cannot be read ("),
-        ("pool", "labelled/b/01.png", Path.unlink, "cannot be read (No such file or directory)"),
+        (TAR, "pool-1.tar", Path.unlink, "cannot be read (No such file or directory)"),
+        (TAR, "pool-1.tar", cut, "has changed since its images were listed"),
+        (PARQUET, "pool.parquet", cut, "cannot be read ("),
+        (FOLDER, "pool", shutil.rmtree, "cannot be read (No such file or directory)"),
+        (FOLDER, "pool/07.png", Path.unlink, "cannot be read (No such file or directory)"),
+        (FOLDER, "pool/07.png", cut, "cannot be read ("),
+        (FOLDER, "labelled/b/01.png", Path.unlink, "cannot be read (No such file or directory)"),
     ],
+    indirect=["with_pool"],
 )
-def test_images_that_vanish_in_the_middle_are_one_line_and_the_run_goes_on_when_they_are_back(
-    pool: str, name: str, damage: Callable[[Path], None], why: str, tmp_path: Path
+def test_images_that_vanish_in_the_middle_are_one_line_and_the_run_goes_on_when_they_are_back(  # noqa: PLR0917
+    with_pool: tuple[list[str], RunFolder],
+    name: str,
+    damage: Callable[[Path], None],
+    why: str,
+    data: Path,
+    tmp_path: Path,
 ) -> None:
-    data, said = tmp_path / "data", tmp_path / "said.txt"
-    data.mkdir()
-    write_data(data)
-    changes = (f"data.unlabelled={pool}", "train.steps=100", "train.teacher_steps=5", "select.balance=off")
-    more = [part for change in changes for part in ("-s", change)]
-    unbroken, folder = RunFolder(tmp_path / "unbroken"), RunFolder(tmp_path / "run")
-    assert ended(words(data, unbroken.root, *more), said) == 0, said.read_text()
-    shutil.copytree(data, tmp_path / "whole")
-    process = started(words(data, folder.root, *more), said)
+    more, unbroken = with_pool
+    folder, own, said = RunFolder(tmp_path / "run"), tmp_path / "data", tmp_path / "said.txt"
+    shutil.copytree(data, own)
+    process = started(words(own, folder.root, *more), said)
     wait_for(process, folder.root, "gen1/train_state/main.pt")
-    damage(data / name)
+    damage(own / name)
     process.join()
-    assert process.exitcode == 3
     text = said.read_text(encoding="utf-8")
-    last = text.splitlines()[-1]
+    assert process.exitcode == 3, text
     assert "Traceback" not in text
-    assert str(data / name) in last
-    assert why in last
+    assert str(own / name) in text.splitlines()[-1]
+    assert why in text.splitlines()[-1]
     assert read_json(folder.run_json)["exit_code"] == 3
-    shutil.rmtree(data)
-    (tmp_path / "whole").rename(data)
-    assert ended(words(data, folder.root, *more), said) == 0, said.read_text()
+    shutil.copytree(data, own, dirs_exist_ok=True)
+    assert ended(words(own, folder.root, *more), said) == 0, said.read_text()
     assert "generation 1: goes on after step" in said.read_text()
     assert equal(folder, unbroken)
+
+
+class Poisoned(FixedTargets):
+    """Targets of the first part that are no numbers from a visit on."""
+
+    visits_left = 0
+
+    def targets(self, shard: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        type(self).visits_left -= 1
+        return super().targets(shard, rows) * (np.nan if self.visits_left < 0 else 1)
+
+
+def test_a_loss_that_is_no_number_names_its_step_and_keeps_the_last_good_state(
+    make_run: Callable[..., TrainingRun], tmp_path: Path
+) -> None:
+    steps = dataclasses.replace(TRAIN, steps=9, log_steps=1, checkpoint_seconds=1e9)
+    good = make_run(num_steps=9, train=steps, state_path=tmp_path / "good.pt")
+    expected = state_of(good, Progress("none"))
+    broken = make_run(num_steps=9, train=steps, state_path=tmp_path / "broken.pt")
+    with pytest.raises(Stopped, match="step 1;"):
+        state_of(broken, Signalled())
+    kept = broken.state_path.read_bytes()
+    Poisoned.visits_left = 4
+    table = broken.parts[0].supervision.table  # type: ignore[attr-defined]
+    parts = (dataclasses.replace(broken.parts[0], supervision=Poisoned(table=table)), broken.parts[1])
+    with pytest.raises(
+        TrainingError, match=r"^the loss of generation 1 is nan at step 5; lower .*\(the last good state is kept\)$"
+    ):
+        state_of(dataclasses.replace(broken, parts=parts), Progress("none"))
+    assert broken.state_path.read_bytes() == kept
+    assert state_of(broken, Progress("none")) == expected
+
+
+def state_of(run: TrainingRun, progress: Progress, workers: int = 0) -> dict[str, bytes]:
+    """Bytes of the average after training, or after going on with it."""
+    done = train(
+        run, build(run.model, 4, run.seed), device=torch.device("cpu"), workers=workers, progress=progress,
+        curves=Curves(run.state_path.with_suffix(".jsonl")),
+    )  # fmt: skip
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in done.model.state_dict().items()}
+
+
+def test_a_killed_reader_is_one_line_and_the_run_goes_on(make_run: Callable[..., TrainingRun], tmp_path: Path) -> None:
+    class Killing(Progress):
+        @contextlib.contextmanager
+        def counter(self, title: str, total: int, *, start: int = 0, unit: str = "step") -> Iterator[Counter]:
+            yield _Killing(self, title, total, start, unit)
+
+    class _Killing(Counter):
+        def advance(self, count: int = 1, **figures: str) -> None:
+            super().advance(count, **figures)
+            if self.done == 30:
+                (reader,) = multiprocessing.active_children()
+                reader.kill()
+
+    steps = dataclasses.replace(TRAIN, steps=90, log_steps=1, checkpoint_seconds=0.0)
+    good = make_run(num_steps=90, train=steps, state_path=tmp_path / "good.pt")
+    broken = make_run(num_steps=90, train=steps, state_path=tmp_path / "broken.pt")
+    with pytest.raises(
+        DataError, match=r"a process that reads images was killed, .*; take fewer workers, and the same"
+    ):
+        state_of(broken, Killing("none"), workers=1)
+    assert load_state(broken.state_path, "f") is not None
+    assert state_of(broken, Progress("none"), workers=1) == state_of(good, Progress("none"))
