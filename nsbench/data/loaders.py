@@ -202,7 +202,11 @@ class StepBatches(Dataset["Batch | NsbenchError"]):
 def step_loader(
     batches: StepBatches, first_step: int, workers: int, *, pinned: bool = False
 ) -> DataLoader[Batch | NsbenchError]:
-    """Batches of steps `first_step`, `first_step + 1`, ..., made ahead of time in `workers` processes."""
+    """Batches of steps `first_step`, `first_step + 1`, ..., made ahead of time in `workers` processes.
+
+    A rank of several has threads of gloo and NCCL: a process that is forked beside them may hang in the fork itself, so
+    there workers are started anew.
+    """
     images = sum(part.batch for part in batches.parts) // batches.ranks.world
     ahead = max(2, min(8, _AHEAD_BYTES // max(1, images * batches.size**2 * 3)))
     return DataLoader(
@@ -211,6 +215,7 @@ def step_loader(
         sampler=range(first_step, len(batches)),
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
+        multiprocessing_context="spawn" if workers and batches.ranks.world > 1 else None,
         pin_memory=pinned,
         worker_init_fn=_leave_stopping_to_the_parent,
     )
