@@ -26,7 +26,7 @@ from nsbench.engine.loop import train
 from nsbench.engine.optim import schedule
 from nsbench.engine.supervision import one_hot
 from nsbench.engine.trainingrun import TrainingRun
-from nsbench.errors import DataError, NsbenchError, Stopped
+from nsbench.errors import ConfigError, DataError, NsbenchError, Stopped
 from nsbench.models import build, save_weights
 from nsbench.track import Counter, Curves, Progress
 from nsbench.trainingconfig import ModelConfig
@@ -216,6 +216,20 @@ def test_what_fails_on_one_rank_is_told_by_all(together: Path) -> None:
     assert told == [
         ["DataError: the last rank cannot read a label", "ConfigError: ranks find different states at "]
     ] * len(told)
+
+
+@pytest.mark.parametrize(
+    ("model", "accumulation", "fits"),
+    [(TINY, 10, True), (TINY, 11, False), (GROUP_NORM, 20, True), (GROUP_NORM, 21, False)],
+)
+def test_a_batch_is_cut_into_no_more_pieces_than_it_has_images_for(
+    model: ModelConfig, accumulation: int, fits: bool, tmp_path: Path
+) -> None:
+    """Of 10 and 20 images: the smallest piece has 3, 1, 1 and 0 of them, and batch norm needs two."""
+    run = run_of(model, {"accumulation": accumulation}, tmp_path / "state.pt", steps=2)
+    refused = pytest.raises(ConfigError, match=rf"has 30 images a step, too few for 1 x {accumulation} \(ranks x train")
+    with contextlib.nullcontext() if fits else refused:
+        trained(run, Ranks(), "trained")
 
 
 if __name__ == "__main__":
