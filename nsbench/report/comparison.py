@@ -8,17 +8,17 @@ from collections.abc import Collection
 import pandas as pd
 
 from nsbench.report.ablations import Setting, is_ablation, setting_blocks, setting_groups
-from nsbench.report.flags import flag_section
-from nsbench.report.generations import generation_section
 from nsbench.report.headlines import make_cards, make_verdict, panel_title, title_words
 from nsbench.report.lines import generation_label
 from nsbench.report.model import Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow, View
-from nsbench.report.pictures import picture_section
 from nsbench.report.protocols import Protocols
-from nsbench.report.provenance import reproduction_section
 from nsbench.report.rows import HEADLINES, Key, Rows
+from nsbench.report.sections.flags import flag_section
+from nsbench.report.sections.generations import generation_section
+from nsbench.report.sections.pictures import picture_section
+from nsbench.report.sections.provenance import reproduction_section
+from nsbench.report.sections.selftraining import health_section
 from nsbench.report.seeds import Gathered
-from nsbench.report.selftraining import health_section
 from nsbench.report.view import (
     INTERVALS_OVER_IMAGES,
     INTERVALS_OVER_SEEDS,

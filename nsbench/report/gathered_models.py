@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nsbench.errors import ConfigError
-from nsbench.report.flags import flag_section
 from nsbench.report.lines import line_of, measured_models, model_lines, unlike
 from nsbench.report.model import View
 from nsbench.report.models import model_section, models_cards, models_verdict
 from nsbench.report.protocols import Protocols
-from nsbench.report.provenance import reproduction_section
 from nsbench.report.records import Records
 from nsbench.report.rows import Rows
+from nsbench.report.sections.flags import flag_section
+from nsbench.report.sections.provenance import reproduction_section
 from nsbench.report.suites import headline_keys
 from nsbench.report.view import (
     INTERVALS_OVER_IMAGES,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nsbench.report.palette import MAX_MODELS
+from nsbench.report.drawing.palette import MAX_MODELS
 from nsbench.report.words import clean, shortened
 
 LABEL_LENGTH = 40

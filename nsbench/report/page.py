@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 
 from nsbench.files import write_text
 from nsbench.report import model
-from nsbench.report.palette import palette
+from nsbench.report.drawing.palette import palette
 from nsbench.report.records import read_records
 from nsbench.report.view import build_view
 from nsbench.results import COLUMNS, write_results
@@ -103,8 +103,8 @@ def _write(view: View, root: Path, downloads: Sequence[Download]) -> Path:
 
 def _figures(view: View, folder: Path, colours: dict[str, tuple[str, str]]) -> dict[str, Markup]:
     """Draw every chart once: into the page, and as files."""
-    from nsbench.report.charts import draw
-    from nsbench.report.svg import drawing_style, inline_svg, svg_text, write_figure
+    from nsbench.report.drawing.charts import draw
+    from nsbench.report.drawing.svg import drawing_style, inline_svg, svg_text, write_figure
 
     inlined = {}
     with drawing_style():

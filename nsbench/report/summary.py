@@ -13,11 +13,11 @@ import pandas as pd
 
 from nsbench.errors import DataError
 from nsbench.report.ablations import Setting, one_seed_words, setting_groups
-from nsbench.report.flags import flags_of
 from nsbench.report.lines import measured_models, model_lines
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import read_records
 from nsbench.report.rows import HEADLINES, Key, Rows
+from nsbench.report.sections.flags import flags_of
 from nsbench.report.seeds import Gathered, gather
 from nsbench.report.suites import column_title, headline_keys
 from nsbench.report.view import INTERVALS_OVER_IMAGES, INTERVALS_OVER_SEEDS

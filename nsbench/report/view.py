@@ -7,25 +7,25 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from nsbench.report.adversarial import fgsm_section
-from nsbench.report.changes import change_section
-from nsbench.report.flags import flag_section
-from nsbench.report.generations import OVERVIEW, generation_section
 from nsbench.report.headlines import make_cards, make_verdict
 from nsbench.report.lines import measured_models, model_lines
 from nsbench.report.model import Section, View
 from nsbench.report.models import model_section, models_cards, models_verdict
-from nsbench.report.natural import clean_section, hard_section, other_section
-from nsbench.report.perturbations import perturbation_section
-from nsbench.report.pictures import picture_section
 from nsbench.report.protocols import Protocols
-from nsbench.report.provenance import reproduction_section
 from nsbench.report.records import Records
-from nsbench.report.robustness import corruption_section
 from nsbench.report.rows import Rows
-from nsbench.report.selftraining import health_section
+from nsbench.report.sections.adversarial import fgsm_section
+from nsbench.report.sections.changes import change_section
+from nsbench.report.sections.corruptions import corruption_section
+from nsbench.report.sections.flags import flag_section
+from nsbench.report.sections.generations import OVERVIEW, generation_section
+from nsbench.report.sections.natural import clean_section, hard_section, other_section
+from nsbench.report.sections.perturbations import perturbation_section
+from nsbench.report.sections.pictures import picture_section
+from nsbench.report.sections.provenance import reproduction_section
+from nsbench.report.sections.selftraining import health_section
+from nsbench.report.sections.training import cost_section
 from nsbench.report.suites import headline_keys
-from nsbench.report.training import cost_section
 from nsbench.report.words import IMAGENET, RELEASED, clean, plural
 
 INTERVALS_OVER_IMAGES = "95 % intervals over images"

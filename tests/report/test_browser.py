@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nsbench.report.palette import BASE
+from nsbench.report.drawing.palette import BASE
 from nsbench.runfolder import RunFolder
 
 FLAGS = (

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsbench.errors import ConfigError
-from nsbench.report.flags import flags_of
+from nsbench.report.drawing.palette import BASE, DASHES, MARKERS, MAX_MODELS
 from nsbench.report.lines import LABEL_LENGTH, measured_models, model_lines
 from nsbench.report.model import Cell, Chart, Fold, Table, View
 from nsbench.report.page import write_comparison, write_report
-from nsbench.report.palette import BASE, DASHES, MARKERS, MAX_MODELS
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import read_records
 from nsbench.report.rows import Key, Rows
+from nsbench.report.sections.flags import flags_of
 from nsbench.report.suites import column_title, headline_keys
 from nsbench.report.summary import model_table
 from nsbench.report.view import build_view

@@ -9,13 +9,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nsbench.report.changes import change_section
+from nsbench.report.drawing.palette import palette
 from nsbench.report.model import Fold, Table
 from nsbench.report.numbers import Number, Parts
-from nsbench.report.palette import palette
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import read_records
 from nsbench.report.rows import HEADLINES, Key, Rows
+from nsbench.report.sections.changes import change_section
 from nsbench.report.tables import best_of, line_rows
 from nsbench.report.view import build_view
 from nsbench.report.words import DASH, IMAGENET, clean, eval_title, number_text, p_text

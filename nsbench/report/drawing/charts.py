@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from nsbench.report.legend import draw_legend, legend_entries, legend_shape, line_style_of, marker_of
+from nsbench.report.drawing.legend import draw_legend, legend_entries, legend_shape, line_style_of, marker_of
+from nsbench.report.drawing.palette import role_colour
 from nsbench.report.model import Chart, Panel, Series
-from nsbench.report.palette import role_colour
 
 Colours = Mapping[str, tuple[str, str]]
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from nsbench.report.drawing.palette import DASHES, MARKERS, model_number, role_colour
 from nsbench.report.model import Chart, Series
-from nsbench.report.palette import DASHES, MARKERS, model_number, role_colour
 
 
 def marker_of(one: Series) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 from nsbench.report.lines import generation_label
 from nsbench.report.model import Block, Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow
 from nsbench.report.rows import Key, Rows
-from nsbench.report.training import cost_table, curve_charts
+from nsbench.report.sections.training import cost_table, curve_charts
 from nsbench.report.words import clean, metric_words, subset_label
 
 _QUALITY = ("images", "kept", "accuracy", "kept_accuracy", "mean_confidence")

@@ -1,0 +1,1 @@
+"""From charts of the view model to SVG, PDF and PNG."""
