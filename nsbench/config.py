@@ -34,6 +34,10 @@ class DataConfig:
     """`files`: unlabelled images in the same forms, or folders without classes; labels they may have are not used."""
     val: str = ""
     """`files`: held-out test images; empty: what `nsbench eval` finds in `dir`."""
+    natural_adversarial: str = ""
+    """`files` with `image_px`: test images that an independent classifier got wrong, measured in ImageNet-A's place."""
+    complement: str = ""
+    """`files` with `image_px`: those that it got right, measured beside them."""
     labelled_per_class: int = 0
     """Labelled images a class, drawn by the run's seed; 0: all (`mnist5k`: 10)."""
     rest_unlabelled: bool = False
@@ -70,6 +74,11 @@ class DataConfig:
             require(getattr(self, name) > 0, f"data.{name} is {getattr(self, name)}; it must be 1 or more")
         require(self.image_px >= 0, f"data.image_px is {self.image_px}; it must be 0 or more")
         require(self.dataset != "files" or self.labelled != "", "data.labelled names no images; give their path")
+        for name in ("natural_adversarial", "complement"):
+            require(
+                not getattr(self, name) or (self.dataset == "files" and self.image_px > 0),
+                f"data.{name} is for small images in memory; set data.image_px, or leave it out",
+            )
         require(
             self.dataset != "svhn" or self.dir != "", "svhn needs data.dir (--data-dir), the folder of its .mat files"
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from nsbench.data.class_names import agreed
 from nsbench.data.held import hold
 from nsbench.data.images import ImageSet, PoolTruth, Task
 from nsbench.data.listing import Listing
-from nsbench.data.named import draw, open_named, slug, suites_of, title_of, unseen
+from nsbench.data.named import draw, open_beside, open_named, slug, suites_of, title_of, unseen
 from nsbench.data.overlap import same_pixels
 from nsbench.data.pictures import View
 from nsbench.data.pools import HeldPool, Pool
@@ -43,7 +43,7 @@ def svhn_task(config: DataConfig, seed: int) -> Task:
         title=config.title or "SVHN",
         labelled=parts.labelled,
         others=[parts.extra],
-        val=val,
+        evaluation={"val": val},
         notes=parts.notes,
     )
 
@@ -58,11 +58,14 @@ def held_task(config: DataConfig, seed: int, progress: Progress) -> Task:
     if val is None:
         raise DataError("there are no test images; name them with data.val")
     labelled, unlabelled = open_named(config, progress)
-    classes = agreed([("data.labelled", labelled.classes), (val.name, val.classes)])
-    known = [_hold_all(labelled, config, progress), _hold(val, config, progress)]
-    learned, measured = (dataclasses.replace(images, classes=classes) for images in known)
+    tests = {"val": val} | open_beside(config)
+    classes = agreed([("data.labelled", labelled.classes), *((test.name, test.classes) for test in tests.values())])
+    learned = dataclasses.replace(_hold_all(labelled, config, progress), classes=classes)
+    measured = {
+        name: dataclasses.replace(_hold(test, config, progress), classes=classes) for name, test in tests.items()
+    }
     others = [_hold_all(unlabelled, config, progress)] if unlabelled is not None else []
-    return _task(config, seed, title=title_of(config), labelled=learned, others=others, val=measured)
+    return _task(config, seed, title=title_of(config), labelled=learned, others=others, evaluation=measured)
 
 
 def _task(
@@ -72,12 +75,14 @@ def _task(
     title: str,
     labelled: ImageSet,
     others: Sequence[ImageSet],
-    val: ImageSet,
+    evaluation: Mapping[str, ImageSet],
     notes: Sequence[str] = (),
 ) -> Task:
-    """Leave out what is val's, draw the labelled images, and put all others into one pool."""
-    said = [*notes, *(_unreadable(images) for images in (labelled, *others, val) if images.unreadable)]
-    labelled, *others = (_without(images, val, said) for images in (labelled, *others))
+    """Leave out what is measured on, draw the labelled images, and put all others into one pool."""
+    tests = evaluation.values()
+    said = [*notes, *(_unreadable(images) for images in (labelled, *others, *tests) if images.unreadable)]
+    for test in tests:
+        labelled, *others = (_without(images, test, said) for images in (labelled, *others))
     drawn = draw(labelled.labels, labelled.classes, config.labelled_per_class, seed, labelled.name)
     said += unseen(labelled.labels, labelled.classes, labelled.name)
     if config.rest_unlabelled and not drawn.all():
@@ -92,7 +97,7 @@ def _task(
         unlabelled=HeldPool(pool, config.shard_images),
         truth=truth,
         held_out=config.eval_split == "val",
-        evaluation={"val": val},
+        evaluation=dict(evaluation),
         notes=tuple(said),
     )
 
@@ -128,11 +133,11 @@ def _joined(parts: Sequence[ImageSet]) -> ImageSet:
     )
 
 
-def _without(images: ImageSet, val: ImageSet, said: list[str]) -> ImageSet:
-    lost = same_pixels(images, val)
+def _without(images: ImageSet, test: ImageSet, said: list[str]) -> ImageSet:
+    lost = same_pixels(images, test)
     if not lost.any():
         return images
-    said.append(f"{images.name}: {lost.sum():,} of {len(images):,} images are left out, for they are {val.name}'s too")
+    said.append(f"{images.name}: {lost.sum():,} of {len(images):,} images are left out, for they are {test.name}'s too")
     return images.take(np.flatnonzero(~lost))
 
 

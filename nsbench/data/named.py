@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nsbench.config import DataConfig
+from nsbench.data.listing import Listing
 from nsbench.data.pools import Pool, open_pool
-from nsbench.data.suites import Suites, open_suites
+from nsbench.data.suites import Suites, open_suites, open_val
 from nsbench.errors import DataError
 from nsbench.files import derive_seed
 from nsbench.track import Progress
@@ -49,6 +50,17 @@ def suites_of(config: DataConfig) -> Suites:
     """
     base = Path(config.dir)
     return open_suites(base if config.dir else None, {"val": base / config.val} if config.val else {})
+
+
+def open_beside(config: DataConfig) -> dict[str, Listing]:
+    """The test images that an independent classifier got wrong, and those that it got right, where they are named.
+
+    Raises:
+        DataError: as `open_val`.
+    """
+    paths = {"natural-adversarial": config.natural_adversarial, "complement": config.complement}
+    base, title = Path(config.dir), title_of(config)
+    return {name: open_val(base / path, f"{title} {name}") for name, path in paths.items() if path}
 
 
 def title_of(config: DataConfig) -> str:

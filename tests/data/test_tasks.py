@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def png(number: int, side: int = 8) -> bytes:
     return buffer.getvalue()
 
 
-def folders(root: Path, numbers: range, side: int = 8, names: tuple[str, ...] = ("ant", "bee", "cat")) -> Path:
+def folders(root: Path, numbers: Iterable[int], side: int = 8, names: tuple[str, ...] = ("ant", "bee", "cat")) -> Path:
     for number in numbers:
         write(root / names[number % 3] / f"{number:03}.png", png(number, side))
     return root
@@ -193,6 +194,22 @@ def test_what_val_shows_is_left_out_whatever_it_is_called(place: str, root: Path
     assert task.notes == (
         f"{task.title} {kind}: 3 of {count} images are left out, for they are {task.evaluation['val'].name}'s too",
     )
+
+
+def test_images_that_an_independent_classifier_got_wrong_are_measured_and_never_learned(root: Path) -> None:
+    folders(root / "hard", [*range(300, 306), 3])
+    folders(root / "easy", [*range(306, 312), 4])
+    task = load(root, natural_adversarial="hard", complement="easy")
+    assert {name: len(images) for name, images in task.evaluation.items()} == {
+        "val": 12, "natural-adversarial": 7, "complement": 7,
+    }  # fmt: skip
+    assert {3, 4}.isdisjoint(shown(task.labelled))
+    assert len(shown(task.labelled)) == 58
+    assert sum("for they are" in note for note in task.notes) == 2
+    assert load(root).evaluation.keys() == {"val"}
+    assert "for small images in memory" in error_of(root, image_px=0, natural_adversarial="hard")
+    folders(root / "bats", range(3), names=("ant", "bat", "cat"))
+    assert "complement has the classes ant, bat" in error_of(root, complement="bats")
 
 
 def test_a_folder_around_train_and_val_is_searched(root: Path) -> None:
