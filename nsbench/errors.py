@@ -17,6 +17,10 @@ class DataError(NsbenchError):
     exit_code = 3
 
 
+class OutOfMemory(DataError):
+    """A batch does not fit into memory; a smaller one may."""
+
+
 class TrainingError(NsbenchError):
     """Training cannot go on: a loss that is not finite, or no image left to train on."""
 

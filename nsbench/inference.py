@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nsbench.errors import DataError
+from nsbench.errors import DataError, OutOfMemory
 
 Device = torch.device | str
 T = TypeVar("T", bound=np.generic)
@@ -131,6 +131,21 @@ def _model_input(images: Tensor, input_px: int | None, layout: torch.memory_form
         return batch
     size = (input_px, input_px)
     return F.interpolate(batch, size, mode="bicubic", antialias=True, align_corners=False).clamp_(0, 1)
+
+
+@contextlib.contextmanager
+def enough_memory(words: str) -> Iterator[None]:
+    """Say in one line, with `words`, that a batch does not fit.
+
+    Raises:
+        OutOfMemory: memory ran out; CUDA, torch's CPU allocator and Python each say it in their own way.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+            raise OutOfMemory(f"not enough memory {words}") from error
+        raise
 
 
 def require_finite(logits: Tensor) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from nsbench.config import EvalConfig
-from nsbench.errors import DataError, NsbenchError
+from nsbench.errors import DataError, NsbenchError, OutOfMemory
 from nsbench.evals import EVALS, EvalContext, Sets
+from nsbench.evals.warnings import HALVED
 from nsbench.files import fingerprint, read_npz, write_npz
 from nsbench.runfolder import RunFolder, is_generation
 from nsbench.track import Progress
@@ -88,14 +89,33 @@ def measure(folder: RunFolder, key: str, weights: str, context: EvalContext, pla
 
 
 def _answer(context: EvalContext, name: str, cell: str, path: Path, made_by: str) -> None:
-    began = time.monotonic()
-    arrays: dict[str, Any] = EVALS[name].predict(context, cell)
+    """Write the record of one cell. Where memory runs out its batches are halved, and the record says so."""
+    began, asked = time.monotonic(), context.config.batch_size
+    arrays = _predict(context, name, cell)
+    while arrays is None:
+        smaller = context.config.batch_size // 2
+        context.progress.line(f"{name}/{cell}: not enough memory; goes on with batches of {smaller:,} images")
+        context = dataclasses.replace(context, config=dataclasses.replace(context.config, batch_size=smaller))
+        arrays = _predict(context, name, cell)
+    if context.config.batch_size < asked:
+        arrays[HALVED] = np.array(context.config.batch_size)
     arrays |= {"made_by": np.array(made_by), "seconds": np.array(time.monotonic() - began)}
 
     def write() -> None:
         write_npz(path, arrays)
 
     context.ranks.first(write)
+
+
+def _predict(context: EvalContext, name: str, cell: str) -> dict[str, Any] | None:
+    """A cell's arrays; None where a smaller batch may fit. By then nothing holds on to the tensors of the large one."""
+    try:
+        return EVALS[name].predict(context, cell)
+    except OutOfMemory:
+        if context.config.batch_size == 1:
+            raise
+    context.release()
+    return None
 
 
 def refuse_failures(measured: Sequence[Measured]) -> None:

@@ -5,11 +5,9 @@ The pool is labelled shard by shard, each rank its own ones; a shard that this t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +30,7 @@ from nsbench.engine.label_store import (
 from nsbench.engine.teacher import Teacher
 from nsbench.errors import DataError
 from nsbench.files import fingerprint
-from nsbench.inference import evaluating, log_probabilities, require_finite
+from nsbench.inference import enough_memory, evaluating, log_probabilities, require_finite
 from nsbench.track import Progress
 
 __all__ = [
@@ -154,7 +152,8 @@ def _probabilities(
     parts, bad = [], list[int]()
     images = pool.shard(shard)
     counter = progress.counter(f"label {pool.shard_name(shard)}", len(images), unit="image")
-    with counter as answers, torch.inference_mode(), _enough_memory(teacher.batch_size):
+    fits = enough_memory(f"to label {teacher.batch_size:,} images at once; choose a smaller teacher.batch_size")
+    with counter as answers, torch.inference_mode(), fits:
         for rows, pixels, unreadable in teacher.shown(images, on_bad_image, workers):
             batch = torch.from_numpy(pixels).to(teacher.device).permute(0, 3, 1, 2)
             with teacher.noised(shard, rows.start):
@@ -177,16 +176,3 @@ def _probabilities(
     probabilities: npt.NDArray[np.float32] = log_probs.exp().cpu().numpy()
     probabilities[bad] = 0
     return probabilities
-
-
-@contextlib.contextmanager
-def _enough_memory(batch_size: int) -> Iterator[None]:
-    """Say in one line that a batch does not fit; CUDA, torch on the CPU and Python each say it in their own way."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            raise DataError(
-                f"not enough memory to label {batch_size:,} images at once; choose a smaller teacher.batch_size"
-            ) from error
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +45,15 @@ def answered(
 
     Raises:
         DataError: as `shown` and `respond`; or no image is readable.
+        OutOfMemory: on any rank, so on all.
     """
-    from nsbench.inference import batches, evaluating
+    from nsbench.inference import batches, enough_memory, evaluating
 
     own = context.ranks.own(list(batches(len(images), units)))
     count = sum(rows.stop - rows.start for rows in own)
 
     def work() -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[int, str]]]:
-        with enough_memory(context.config.batch_size):
+        with enough_memory(f"for batches of {context.config.batch_size:,} images; choose a smaller -b"):
             return answer()
 
     def answer() -> dict[int, tuple[dict[str, npt.NDArray[Any]], dict[int, str]]]:
@@ -70,21 +70,6 @@ def answered(
     joined = {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
     bad = {row: reason for _, reasons in parts.values() for row, reason in reasons.items()}
     return _with_unreadable({"ids": images.ids, "labels": images.labels, **joined}, images, bad)
-
-
-@contextlib.contextmanager
-def enough_memory(batch_size: int) -> Iterator[None]:
-    """Say in one line that a batch does not fit.
-
-    Raises:
-        DataError: memory ran out; CUDA, torch's CPU allocator and Python each say it in their own way.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
-            raise DataError(f"not enough memory for batches of {batch_size:,} images; choose a smaller -b") from error
-        raise
 
 
 def classify(

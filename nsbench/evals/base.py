@@ -58,10 +58,12 @@ class EvalContext:
 
     def held(self, key: str, make: Callable[[], ImageSet]) -> ImageSet:
         """`make()`, once for this context; rank 0 writes what the others read."""
+        from nsbench.inference import enough_memory
 
         def made(*, here: bool) -> dict[int, None]:
             if here:
-                self._held[key] = make()
+                with enough_memory("to make or hold a set of images; measure fewer with --limit"):
+                    self._held[key] = make()
             return {}
 
         if key not in self._held:  # on all ranks alike, and a failure of one fails all
@@ -85,6 +87,14 @@ class EvalContext:
                 return images.pixels
             self._resident[images.fingerprint] = torch.from_numpy(images.pixels).to(device)
         return self._resident[images.fingerprint]
+
+    def release(self) -> None:
+        """Give back what lies on the device and is not in use."""
+        import torch
+
+        self._resident.clear()
+        if torch.device(self.device).type == "cuda":
+            torch.cuda.empty_cache()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

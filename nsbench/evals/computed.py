@@ -68,11 +68,18 @@ def corruption(images: ImageSet, name: str, severity: int, config: EvalConfig) -
 
 
 def corrupted(images: ImageSet, name: str, severity: int, config: EvalConfig) -> npt.NDArray[np.uint8]:
-    """`images` uint8 [N, H, W, 3] under one corruption."""
+    """`images` uint8 [N, H, W, 3] under one corruption.
+
+    Raises:
+        OutOfMemory: they do not fit all at once.
+    """
     import torch
 
-    batch = torch.tensor(images.pixels).permute(0, 3, 1, 2)
-    shown = corruption(images, name, severity, config)(batch, slice(None))
+    from nsbench.inference import enough_memory
+
+    with enough_memory(f"to corrupt {len(images):,} images of {images.name} at once; measure fewer with --limit"):
+        batch = torch.tensor(images.pixels).permute(0, 3, 1, 2)
+        shown = corruption(images, name, severity, config)(batch, slice(None))
     return shown.permute(0, 2, 3, 1).contiguous().numpy()
 
 
