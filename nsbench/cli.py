@@ -14,7 +14,7 @@ import click
 
 from nsbench import __version__
 from nsbench.errors import ConfigError, NsbenchError, Stopped
-from nsbench.options import DATA_OPTIONS, PROGRESS, RUN_OPTIONS, options
+from nsbench.options import DATA_OPTIONS, NO_SAMPLES, PROGRESS, REPORT_OPTIONS, RUN_OPTIONS, RunsCommand, options
 
 _INTERRUPTED = 130
 _UNWRITABLE = 3
@@ -71,6 +71,7 @@ def train(**given: Any) -> None:
 @click.option("--amp", type=click.Choice(["off", "bf16"]), help="Arithmetic; bf16 is marked in every protocol.")
 @click.option("--baseline", type=click.Path(), help="Run folder of the model that mT5D divides by.")
 @options(DATA_OPTIONS)
+@NO_SAMPLES
 @click.option("--fresh", is_flag=True, help="Delete the run folder first.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved config, and stop.")
 def evaluate(models: tuple[str, ...], **options: Any) -> None:
@@ -112,21 +113,16 @@ def certify(models: tuple[str, ...], **options: Any) -> None:
     sys.exit(0 if certify_command(models, options) else 4)
 
 
-@cli.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder of a comparison of several runs.")
-def report(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Rebuild tables and report from the records of RUNS; several runs are compared."""
-    from nsbench import pipeline
-    from nsbench.runfolder import RunFolder
+@cli.command("report", cls=RunsCommand)
+@options(REPORT_OPTIONS)
+def report(runs: tuple[Path, ...], **given: Any) -> None:
+    """Rebuild tables and report from the records of RUNS; several runs are compared.
 
-    folders = [RunFolder(run) for run in runs]
-    if len(folders) == 1:
-        if out is not None:
-            raise click.UsageError("-o is for a comparison of several runs; the report of one run lies in its folder")
-        click.echo(pipeline.rebuild(folders[0]))
-        return
-    click.echo(pipeline.compare(folders, out or Path("runs/comparison")))
+    With --fail-on the first run is the baseline, and every other is held against it.
+    """
+    from nsbench.reportcommand import report_command
+
+    report_command(runs, given)
 
 
 @cli.command("label")

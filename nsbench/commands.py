@@ -32,6 +32,8 @@ def evaluation_config(models: Sequence[str], options: Mapping[str, Any]) -> Eval
     overrides = {key: options[flag] for flag, key in _FLAGS.items() if options.get(flag) is not None}
     if options.get("evals"):
         overrides["eval.evals"] = options["evals"].split(",")
+    if options.get("no_samples"):
+        overrides["eval.samples"] = False
     if models:
         overrides["models"] = list(models)
     return load_config(

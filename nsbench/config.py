@@ -134,6 +134,8 @@ class EvalConfig:
     """Images that ImageNet-P sequences are filmed of where the released clips are absent."""
     replicates: int = 1000
     """Bootstrap replicates behind an interval."""
+    samples: bool = True
+    """Keep sample pictures for the report; does not change a number."""
 
     def __post_init__(self) -> None:
         require(len(self.evals) > 0, "eval.evals is empty; name at least one of `nsbench ls evals`")

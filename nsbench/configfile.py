@@ -22,7 +22,7 @@ from nsbench.config import Config
 from nsbench.errors import ConfigError, require
 from nsbench.evaluationconfig import EvaluationConfig
 
-EXECUTION_ONLY = ("device", "workers", "track", "data.cache_dir", "train.checkpoint_seconds")
+EXECUTION_ONLY = ("device", "workers", "track", "data.cache_dir", "train.checkpoint_seconds", "eval.samples")
 """Keys that may differ when a run folder is continued."""
 
 

@@ -95,7 +95,7 @@ def evaluate_models(
         speaker = Progress(progress, folder.log) if ranks.is_main else Progress("none")
         run = _Run(config=config, folder=folder, suites=suites, ranks=ranks, progress=speaker, argv=tuple(argv))
         done = run.measure_all(load or _loader(config))
-        ranks.first(lambda: run.report(done))
+        ranks.first(lambda: run.report(done, load or _loader(config)))
     return done
 
 
@@ -158,8 +158,8 @@ class _Run:
             is_main=self.ranks.is_main,
         )
 
-    def report(self, done: Evaluated) -> None:
-        """Tables and page, where anything is new."""
+    def report(self, done: Evaluated, load: Load) -> None:
+        """Pictures, tables and page, where anything is new."""
         from nsbench.report.page import write_report
 
         complete = not done.failed
@@ -168,9 +168,31 @@ class _Run:
         write_tables(self.folder)
         if not len(read_results(self.folder.results)):
             return  # every cell failed: there is nothing to show
+        if self.config.eval.samples:
+            self._write_samples(load)
         if complete:
             finish(self.folder, measured=True)
         write_report(self.folder)
+
+    def _write_samples(self, load: Load) -> None:
+        from nsbench.models import choose_device
+        from nsbench.samples import Gallery, write_samples
+
+        run, device = self.folder.read_run(), choose_device(self.config.device)
+        names = dict(zip(run["order"], dict.fromkeys(self.config.models), strict=False))
+
+        def opened(key: str) -> EvalContext:
+            return self._context(load(names[key]), device)
+
+        context = opened(run["order"][-1])
+        gallery = Gallery(
+            folder=self.folder,
+            lines={key: run["models"][key]["label"] for key in run["order"]},
+            context=context,
+            open=opened,
+            classes=context.sets["val"].classes if "val" in context.sets else run["classes"],
+        )
+        write_samples(gallery)
 
     def _context(self, model: Pretrained, device: torch.device) -> EvalContext:
         import torch

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,17 @@ class MissingArray(DataError, KeyError):
     __str__ = Exception.__str__
 
 
+_ALIKE = ("ids", "labels")
+_MOST_HELD = 8
+_SMALL_BYTES = 1024  # of a file that may hold a number or a word; longer ones are no less right, read each time
+_HELD: dict[tuple[str, int, int, int], npt.NDArray[Any]] = {}
+
+
 class NpzArrays(Mapping[str, npt.NDArray[Any]]):
     """The arrays of an `.npz` file, each read when it is asked for: a run has hundreds of files and needs few arrays.
+
+    Most cells of a run show the same images: `ids` and `labels` that are alike, by length and checksum in the files'
+    own directories, are one array in memory, which nothing may write to, and are unpacked once.
 
     Raises:
         DataError: as `read_npz`, when an array is asked for; `MissingArray` where there is none of its name.
@@ -102,12 +112,25 @@ class NpzArrays(Mapping[str, npt.NDArray[Any]]):
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name not in self._names:
             raise MissingArray(f"{self.path} has no array {name!r}; delete it and run again")
+        alike = self._names[name]
+        if name in self._small:
+            return self._small[name]
+        if name in _ALIKE and (held := _HELD.get(alike)) is not None:
+            return held
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 array: npt.NDArray[Any] = archive[name]
-                return array
         except Exception as error:
             raise _unreadable_npz(self.path, error) from None
+        if name in _ALIKE:
+            array.flags.writeable = False
+            if len(_HELD) >= _MOST_HELD:
+                _HELD.clear()
+            _HELD[alike] = array
+        return array
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -115,13 +138,31 @@ class NpzArrays(Mapping[str, npt.NDArray[Any]]):
     def __len__(self) -> int:
         return len(self._names)
 
+    @property
+    def _names(self) -> dict[str, tuple[str, int, int, int]]:
+        """The arrays, and what tells the content of one from that of another."""
+        return self._opened[0]
+
+    @property
+    def _small(self) -> dict[str, npt.NDArray[Any]]:
+        """Single numbers and words, which are asked for again and again: read on first sight of the file."""
+        return self._opened[1]
+
     @functools.cached_property
-    def _names(self) -> tuple[str, ...]:
+    def _opened(self) -> tuple[dict[str, tuple[str, int, int, int]], dict[str, npt.NDArray[Any]]]:
+        names: dict[str, tuple[str, int, int, int]] = {}
+        small: dict[str, npt.NDArray[Any]] = {}
         try:
             with np.load(self.path, allow_pickle=False) as archive:
-                return tuple(archive.files)
+                for member in archive.zip.infolist():
+                    name = member.filename.removesuffix(".npy")
+                    names[name] = (member.filename, member.CRC, member.file_size, member.compress_size)
+                    if member.file_size <= _SMALL_BYTES and (array := archive[name]).ndim == 0:
+                        array.flags.writeable = False
+                        small[name] = array
         except Exception as error:
             raise _unreadable_npz(self.path, error) from None
+        return names, small
 
 
 def _unreadable_npz(path: Path, error: Exception) -> DataError:

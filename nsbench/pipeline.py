@@ -26,7 +26,7 @@ from nsbench.files import file_fingerprint, read_json, write_json
 from nsbench.measuring import Plan, plan, refuse_failures
 from nsbench.measuring import measure as measure_cells
 from nsbench.results import read_results
-from nsbench.runfolder import RunFolder
+from nsbench.runfolder import MODELS, RunFolder
 from nsbench.runrecord import (
     cache_folder,
     finish,
@@ -80,31 +80,44 @@ def train_and_eval(
     return True
 
 
-def rebuild(folder: RunFolder) -> Path:
+def rebuild(folder: RunFolder, *, pictures: bool = True) -> Path:
     """Make tables and report anew from the records alone; neither torch nor the data set is needed.
+
+    Tables whose predictions were left behind, or are of an older schema, stay as they were found.
 
     Raises:
         DataError: not a run folder, or a record is damaged.
     """
     from nsbench.report.page import write_report
+    from nsbench.report.records import is_archive
 
-    write_tables(folder)
-    return write_report(folder)
+    if not is_archive(folder):
+        write_tables(folder)
+    return write_report(folder, pictures=pictures)
 
 
-def compare(folders: Sequence[RunFolder], out: Path) -> Path:
-    """Tables and report of several runs, in a folder of its own.
+def compare(folders: Sequence[RunFolder], out: Path, *, last_students: bool = False, pictures: bool = True) -> Path:
+    """Tables and report of several runs, in a folder of its own; models of different runs are paired by their records.
+
+    Args:
+        last_students: take a self-training run as the one model that it ended with.
 
     Raises:
         ConfigError: `out` is a run folder; or runs that must not be put side by side.
     """
+    from nsbench.pairing import against_first, sides_of
     from nsbench.report.page import write_comparison
+    from nsbench.report.records import is_archive
 
     if RunFolder(out).run_json.exists():
         raise ConfigError(f"{out} is a run folder and would be overwritten; choose another with -o")
     for folder in folders:
-        write_tables(folder)
-    return write_comparison(folders, out)
+        if not is_archive(folder):
+            write_tables(folder)
+    models = last_students or all(folder.read_run().get("kind") == MODELS for folder in folders)
+    paired = models and not any(map(is_archive, folders))
+    against = against_first([sides_of(folder) for folder in folders]) if paired else []
+    return write_comparison(folders, out, against=against, last_students=last_students, pictures=pictures)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,19 +164,21 @@ class _Run:
         if self.base is not None:
             ranks.first(functools.partial(take_over, folder, self.base))
         for name, model in engine.run():
-            context = EvalContext(
-                model=model,
-                device=device,
-                config=config.eval,
-                sets=sets[name],
-                cache=self._cache,
-                input_px=engine.view(name).size if task.suites is not None else None,
-                ranks=ranks,
-                progress=self.progress,
-            )
             if self.measure:
-                self._measure(name, context, plans[name])
-        ranks.first(lambda: self._end(engine, context, began))
+                self._measure(name, self._context(engine, name, model, sets[name]), plans[name])
+        ranks.first(lambda: self._end(engine, began))
+
+    def _context(self, engine: Any, name: str, model: Any, sets: Mapping[str, Any]) -> EvalContext:
+        return EvalContext(
+            model=model,
+            device=engine.device,
+            config=self.config.eval,
+            sets=sets,
+            cache=self._cache,
+            input_px=engine.view(name).size if engine.task.suites is not None else None,
+            ranks=self.ranks,
+            progress=self.progress,
+        )
 
     @property
     def _cache(self) -> Path:
@@ -191,7 +206,7 @@ class _Run:
         weights = self.ranks.first(functools.partial(file_fingerprint, self.folder.weights(name)))
         refuse_failures([measure_cells(self.folder, name, weights, context, planned)])
 
-    def _end(self, engine: Any, context: EvalContext, began: float) -> None:
+    def _end(self, engine: Any, began: float) -> None:
         """Costs, pictures, tables and page of a run whose work is done."""
         folder = self.folder
         before = read_json(folder.total)["seconds"] if folder.total.is_file() else 0.0
@@ -200,13 +215,39 @@ class _Run:
             finish(folder, measured=False)
             return
         from nsbench.report.page import write_report
-        from nsbench.samples import write_samples
 
-        write_samples(engine, context)
+        if self.config.eval.samples:
+            self._write_samples(engine)
         write_tables(folder)
         _mirror(engine.curves, folder)
         finish(folder, measured=True)
         write_report(folder)
+
+    def _write_samples(self, engine: Any) -> None:
+        from nsbench.engine.generations import generation_names
+        from nsbench.engine.label_store import label_path
+        from nsbench.samples import Gallery, Labels, write_samples
+
+        def opened(name: str) -> EvalContext:
+            return self._context(engine, name, engine.model(name), self._sets(engine, name))
+
+        names, last = generation_names(self.config), str(self.config.generations)
+        gallery = Gallery(
+            folder=self.folder,
+            lines={name: name for name in names},
+            context=opened(last),
+            open=opened,
+            classes=engine.task.classes,
+        )
+        labels = None if last == "0" else Labels(
+            labels=label_path(self.folder.labels(last), 0),
+            selection=label_path(engine.selection(last), 0),
+            images=engine.task.unlabelled.shard(0),
+            truth=engine.task.truth,
+            min_confidence=self.config.select.min_confidence,
+            teacher=str(self.config.generations - 1),
+        )  # fmt: skip
+        write_samples(gallery, labels)
 
 
 def _limited(images: ImageSet, limit: int) -> ImageSet:

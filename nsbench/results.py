@@ -73,7 +73,7 @@ def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     Raises:
         ValueError: two rows measure the same thing, so one of them would be lost or believed by chance.
     """
-    frame = pd.DataFrame([dataclasses.asdict(row) for row in rows], columns=list(COLUMNS))
+    frame = pd.DataFrame([vars(row) for row in rows], columns=list(COLUMNS))
     doubled = frame[frame.duplicated(list(_KEY))]
     if len(doubled):
         raise ValueError(f"two rows for {doubled.iloc[0][list(_KEY)].to_dict()}")

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ SELF_TRAINING, MODELS = "self-training", "models"
 _FIELDS = {"kind": str, "name": str, "seed": int, "order": list, "models": dict, "plans": dict, "hardware": dict}
 """What every record of a run has."""
 
+_WNID = re.compile(r"n\d{8}")
+
 _HELD: set[Path] = set()
 """Locks of this process: the kernel's record locks tell processes apart, not parts of one."""
 
@@ -32,6 +34,14 @@ _HELD: set[Path] = set()
 def is_generation(name: str) -> bool:
     """Whether a model is one of a self-training run: `0`, `1`, ... or `control`."""
     return name == "control" or (name.isascii() and name.isdigit())
+
+
+def shows_imagenet(run: Mapping[str, Any]) -> bool:
+    """Whether the clean images of a run's record are those of ImageNet's own validation set."""
+    if run.get("kind") == MODELS:
+        classes = run.get("classes") or ()
+        return run.get("held_out") is not False and all(_WNID.fullmatch(str(name)) for name in classes)
+    return str(run.get("dataset")).lower().startswith(("imagenet", "ilsvrc")) and not run.get("embedded", False)
 
 
 def plain_name(name: str) -> str:
@@ -76,7 +86,7 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """Pictures as PNG files, described by `samples.json`."""
+        """Pictures as PNG and JPEG files, described by `samples.json`."""
         return self.root / "samples"
 
     @property
@@ -162,11 +172,12 @@ class RunFolder:
         owner = self.generation(name) if is_generation(name) else self.model(name)
         return owner / "evals" / eval_name / f"{cell}.npz"
 
-    def read_run(self, *, whole: bool = False) -> dict[str, Any]:
+    def read_run(self, *, whole: bool = False, older: bool = False) -> dict[str, Any]:
         """Content of `run.json`.
 
         Args:
             whole: refuse a record that lacks what tables are made from; a page is made of less.
+            older: take a record of an older schema too; a page shows what it holds.
 
         Raises:
             DataError: not a run folder, or one of another schema; or not whole.
@@ -176,10 +187,9 @@ class RunFolder:
         record: dict[str, Any] = read_json(self.run_json)
         if not isinstance(record, dict):
             raise DataError(f"{self.run_json} is no record of a run; delete the folder and run again")
-        if record.get("schema") != SCHEMA_VERSION:
-            raise DataError(
-                f"{self.run_json} has schema {record.get('schema')}, not {SCHEMA_VERSION}; use nsbench as it was then"
-            )
+        schema = record.get("schema")
+        if schema != SCHEMA_VERSION and not (older and schema in range(1, SCHEMA_VERSION)):
+            raise DataError(f"{self.run_json} has schema {schema}, not {SCHEMA_VERSION}; use nsbench as it was then")
         if whole:
             self._require_whole(record)
         return record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from nsbench.configfile import load_config, suggest
 from nsbench.errors import ConfigError, DataError
 from nsbench.evals import EVALS
 from nsbench.evals.base import Arrays
+from nsbench.evals.details import detail_rows
 from nsbench.evals.perturbation_rows import relative_t5d_rows
 from nsbench.evals.warnings import findings_of
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import NpzArrays, file_fingerprint, read_json, read_npz
 from nsbench.measuring import Plan
 from nsbench.results import Row, to_frame, write_results
-from nsbench.runfolder import SELF_TRAINING, RunFolder
+from nsbench.runfolder import SELF_TRAINING, RunFolder, shows_imagenet
+
+_THREADS = 2
+"""More would each hold arrays of some 100 MB at once."""
 
 
 def check_evals(config: EvalConfig) -> None:
@@ -40,19 +45,30 @@ def write_tables(folder: RunFolder) -> None:
     run = folder.read_run(whole=True)
     config = read_eval_config(folder)
     check_evals(config)
-    answers = _read_cells(folder, run)
-    rows: list[Row] = []
-    for name in EVALS:
-        records = {key: evals.get(name, {}) for key, evals in answers.items()}
-        if any(records.values()):
-            protocols = {key: run["plans"][key]["protocols"].get(name, "") for key in records}
-            rows += EVALS[name].rows(records, config, protocols)
-            rows += _remarks(name, records, protocols)
+    answers = read_cells(folder, run)
+    rows = _eval_rows(answers, run, config)
+    protocols = {key: run["plans"][key]["protocols"] for key in answers}
+    rows += detail_rows(answers, protocols, config, run.get("classes", ()), is_imagenet=shows_imagenet(run))
     rows += _against_baseline(folder, run, answers, config)
     if run["kind"] == SELF_TRAINING:
         rows += _pseudo_label_rows(folder, run, read_config(folder))
     write_results(folder.results, to_frame(_named(row, run) for row in rows))
     write_results(folder.costs, to_frame(_named(row, run) for row in _cost_rows(folder, run, answers)))
+
+
+def _eval_rows(
+    answers: Mapping[str, Mapping[str, Mapping[str, Arrays]]], run: Mapping[str, Any], config: EvalConfig
+) -> list[Row]:
+    """Rows of every eval, in the order of `EVALS`; in threads, since NumPy and zlib let go of Python's lock."""
+    jobs: list[Callable[[], list[Row]]] = []
+    for name in EVALS:
+        records = {key: evals.get(name, {}) for key, evals in answers.items()}
+        if any(records.values()):
+            protocols = {key: run["plans"][key]["protocols"].get(name, "") for key in records}
+            jobs.append(functools.partial(EVALS[name].rows, records, config, protocols))
+            jobs.append(functools.partial(_remarks, name, records, protocols))
+    with ThreadPoolExecutor(_THREADS, "tables") as pool:
+        return [row for rows in pool.map(lambda job: job(), jobs) for row in rows]
 
 
 def _against_baseline(
@@ -68,7 +84,7 @@ def _against_baseline(
     if not named or not records:
         return []
     other = RunFolder(Path(named))
-    theirs = _read_cells(other, other.read_run(whole=True))
+    theirs = read_cells(other, other.read_run(whole=True))
     baseline = next((evals["imagenet-p"] for evals in theirs.values() if "imagenet-p" in evals), None)
     if baseline is None:
         raise DataError(f"the baseline {named} has no answers to imagenet-p; measure them there first")
@@ -102,7 +118,7 @@ def _named(row: Row, run: Mapping[str, Any]) -> Row:
     return dataclasses.replace(row, run=run["name"], seed=str(run["seed"]), model=model, generation=generation)
 
 
-def _read_cells(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Arrays]]]:
+def read_cells(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Arrays]]]:
     """Model to eval to cell to arrays, of the cells that are there."""
     answers: dict[str, dict[str, dict[str, Arrays]]] = {}
     for key in run["order"]:
@@ -216,6 +232,8 @@ def _cost_rows(folder: RunFolder, run: Mapping[str, Any], answers: Mapping[str, 
         rows.append(row)
 
     for key in run["order"]:
+        if (params := run["models"].get(key, {}).get("params")) is not None:
+            add(key, "model", "parameters", float(params), "count")
         if run["kind"] == SELF_TRAINING and folder.train_record(key).is_file():
             _training_costs(folder, key, functools.partial(add, key))
         for name, cells in answers.get(key, {}).items():

@@ -64,6 +64,8 @@ def _config(options: Mapping[str, Any], ablation: str | None, seed: int | None) 
         given["seed"] = seed
     if options["evals"]:
         given["eval.evals"] = options["evals"].split(",")
+    if options["no_samples"]:
+        given["eval.samples"] = False
     if options["model"]:
         given["models"] = [{"name": options["model"]}]
     if options["on_bad_image"]:

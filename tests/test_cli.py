@@ -107,8 +107,9 @@ def test_the_list_of_options_is_closed() -> None:
         "--limit", "--on-bad-image", "models", "--config", "--data-dir", "--subset", "--amp", "--baseline", "--golden",
         "--model", "--epochs", "model", "--unlabelled", "--top-k", "--shard-images", "labels", "--min-confidence",
         "--max-confidence", "--per-class", "--total", "--balance", "--rule", "--fraction", "--threads", "--memory",
+        "--fail-on", "--min-effect", "--baseline-runs", "--summary", "--no-samples",
     }  # fmt: skip
-    assert len(RUN_OPTIONS) == 19
+    assert len(RUN_OPTIONS) == 20
 
 
 def test_fresh_deletes_nothing_for_a_mistake_or_in_another_projects_folder(tmp_path: Path) -> None:

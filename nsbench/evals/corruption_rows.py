@@ -108,16 +108,19 @@ def _calibration_rows(panel: Panel) -> list[Row]:
     """ECE of each severity, the answers to all 15 corruptions pooled."""
     if any("confidence" not in panel.records[g][cell] for g in panel.generations for cell in panel.cells):
         return []
-    rows = []
+    confidences, hits = {}, {}
     for level in _SEVERITIES:
-        estimates = {}
         for g in panel.generations:
             cells = [f"{name}-{level}" for name in CORRUPTIONS]
             top1, labels, confidence = (
                 np.stack([panel.array(g, name, cell) for cell in cells], axis=1)
                 for name in ("top1", "labels", "confidence")
             )
-            estimates[g] = panel.calibration_error(confidence, top1 == labels)
+            confidences[level, g], hits[level, g] = confidence, top1 == labels
+    found = panel.calibration_errors(confidences, hits)
+    rows = []
+    for level in _SEVERITIES:
+        estimates = {g: found[level, g] for g in panel.generations}
         rows += panel.rows(_error(metric="ECE", level=level, protocol="15 bins, 15 corruptions pooled"), estimates)
     return rows
 

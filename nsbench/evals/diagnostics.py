@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from nsbench.evals.paired import Estimate, Panel, Quantity
+from nsbench.evals.paired import Estimate, Panel, Quantity, share
 from nsbench.metrics.diagnostics import negative_flips, worst_class_accuracy
+from nsbench.metrics.resamples import resampled_worst_class_accuracy
 from nsbench.results import Row
 
 WORST_SHARE = 0.1
@@ -21,7 +22,10 @@ def clean_diagnostics(panel: Panel, correct: Mapping[str, npt.NDArray[np.bool_]]
         correct: bool [N] by model.
     """
     labels = {g: panel.array(g, "labels") for g in correct}
-    worst = {g: panel.resampled(worst_class_accuracy, hits, labels[g]) for g, hits in correct.items()}
+    worst = {
+        g: panel.resampled(worst_class_accuracy, hits, labels[g], at_once=resampled_worst_class_accuracy)
+        for g, hits in correct.items()
+    }
     quantity = Quantity(
         eval="imagenet",
         metric="worst_tenth_top1",
@@ -37,14 +41,13 @@ def _negative_flips(panel: Panel, correct: Mapping[str, npt.NDArray[np.bool_]]) 
     for name, hits in correct.items():
         for versus, other in panel.references(name, correct):
             flips = negative_flips(correct[other], hits)
-            estimate = Estimate(panel.means(flips[:, None])[:, 0], flips)
             quantity = Quantity(
                 eval="imagenet",
                 metric="negative_flips",
                 higher_is_better=False,
                 protocol="right in the reference, wrong here; a share of all images, not a difference",
             )
-            rows.append(panel.one(quantity, name, estimate, versus=versus))
+            rows.append(panel.one(quantity, name, share(flips), versus=versus))
     return rows
 
 
@@ -62,15 +65,15 @@ def where_both_right(
         clean: bool [N] by model.
         errors: mean error [N] of each image over the corruptions, by model.
     """
+    pairs = [(name, versus, other) for name in errors for versus, other in panel.references(name, errors)]
+    both = {pair: clean[pair[0]] & clean[pair[2]] for pair in pairs}
+    both = {pair: known for pair, known in both.items() if known.any()}
+    differences = {pair: (errors[pair[0]] - errors[pair[2]]) * known for pair, known in both.items()}
+    sums = panel.means_of({pair: np.stack([differences[pair], both[pair]], axis=1) for pair in both})
     rows = []
-    for name in errors:
-        for versus, other in panel.references(name, errors):
-            both = clean[name] & clean[other]
-            if not both.any():
-                continue
-            difference = (errors[name] - errors[other]) * both
-            sums = panel.means(np.stack([difference, both], axis=1))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                estimate = Estimate(sums[:, 0] / sums[:, 1])
-            rows.append(panel.one(quantity, name, estimate, versus=versus, n=int(both.sum())))
+    for pair, known in both.items():
+        (name, versus, _), draws = pair, sums[pair]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            estimate = Estimate(draws[:, 0] / draws[:, 1])
+        rows.append(panel.one(quantity, name, estimate, versus=versus, n=int(known.sum())))
     return rows

@@ -20,6 +20,7 @@ from nsbench.evals.diagnostics import clean_diagnostics
 from nsbench.evals.paired import Panel, Quantity
 from nsbench.metrics.accuracy import top1_correct, topk_correct
 from nsbench.metrics.calibration import debiased_expected_calibration_error
+from nsbench.metrics.resamples import resampled_debiased_ece
 from nsbench.results import Row
 
 _CELL = "val"
@@ -47,10 +48,10 @@ def _measure(records: Records, config: EvalConfig) -> list[Row]:
     answers = {g: {name: panel.array(g, name) for name in _PER_IMAGE} for g in panel.generations}
     top1 = {g: top1_correct(a["top1"], a["labels"]) for g, a in answers.items()}
     top5 = {g: topk_correct(a["top5"], a["labels"]) for g, a in answers.items()}
-    ece = {g: panel.calibration_error(a["confidence"], top1[g]) for g, a in answers.items()}
-    unbiased = {
-        g: panel.resampled(debiased_expected_calibration_error, a["confidence"], top1[g]) for g, a in answers.items()
-    }
+    confidence = {g: a["confidence"] for g, a in answers.items()}
+    ece = panel.calibration_errors(confidence, top1)
+    debiased = functools.partial(panel.resampled, debiased_expected_calibration_error, at_once=resampled_debiased_ece)
+    unbiased = {g: debiased(confidence[g], top1[g]) for g in answers}
     nll = {g: -a["log_prob_true"] for g, a in answers.items()}
     brier = {
         g: a["sum_squared_prob"] - 2 * np.exp(a["log_prob_true"].astype(np.float64)) + 1 for g, a in answers.items()
@@ -73,8 +74,9 @@ def _real(records: Records, config: EvalConfig) -> list[Row]:
     """Accuracy by the reassessed labels, over ImageNet's validation images that have any: an n of its own."""
     known = {g: cells for g, cells in records.items() if _CELL in cells and cells[_CELL]["num_classes"] == _IMAGENET}
     panel = Panel(known, (_CELL,), config.replicates, keep=_reassessed)
+    seen = real_labels(panel.ids) if panel.generations else []
     right = {
-        g: np.array([t in s for t, s in zip(panel.array(g, "top1").tolist(), real_labels(panel.ids), strict=True)])
+        g: np.array([t in s for t, s in zip(panel.array(g, "top1").tolist(), seen, strict=True)])
         for g in panel.generations
     }
     quantity = Quantity(

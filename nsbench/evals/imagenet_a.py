@@ -20,6 +20,7 @@ from nsbench.evals.base import Eval, EvalContext, Records, Sets, arithmetic, des
 from nsbench.evals.paired import Panel, Quantity
 from nsbench.metrics.accuracy import top1_correct, topk_correct
 from nsbench.metrics.calibration import aurra, rms_calibration_error
+from nsbench.metrics.resamples import resampled_aurra, resampled_rms_calibration_error
 from nsbench.results import Row
 
 _BINS = "bins of 100 images"
@@ -70,9 +71,9 @@ def _hard_rows(name: str, records: Records, cell: str, config: EvalConfig) -> li
     confidence = _each(panel, lambda a: a("confidence"))
     restricted = all("top1_all" in records[g][cell] for g in panel.generations)
 
-    def resampled(statistic: Callable[..., float], **options: Any) -> dict[str, Any]:
-        function = functools.partial(statistic, **options)
-        return {g: panel.resampled(function, confidence[g], correct[g]) for g in correct}
+    def resampled(statistic: Callable[..., float], at_once: Callable[..., Any], **options: Any) -> dict[str, Any]:
+        function, every = functools.partial(statistic, **options), functools.partial(at_once, **options)
+        return {g: panel.resampled(function, confidence[g], correct[g], at_once=every) for g in correct}
 
     rows = panel.proportion(better(metric="top1"), correct)
     if restricted:
@@ -80,12 +81,14 @@ def _hard_rows(name: str, records: Records, cell: str, config: EvalConfig) -> li
         everything = _each(panel, lambda a: top1_correct(a("top1_all"), a("labels")))
         rows += panel.proportion(better(metric="top5"), top5)
         rows += panel.proportion(better(metric="top1_all_classes", protocol="answers among all classes"), everything)
-    rows += panel.rows(worse(metric="RMS", protocol=_BINS), resampled(rms_calibration_error))
+    rows += panel.rows(
+        worse(metric="RMS", protocol=_BINS), resampled(rms_calibration_error, resampled_rms_calibration_error)
+    )
     if restricted:
-        reference = resampled(rms_calibration_error, skip_last_bin=True)
+        reference = resampled(rms_calibration_error, resampled_rms_calibration_error, skip_last_bin=True)
         skipped = f"{_BINS}, without the most confident bin as in the reference code"
         rows += panel.rows(worse(metric="RMS_reference", protocol=skipped), reference)
-    return rows + panel.rows(better(metric="AURRA"), resampled(aurra))
+    return rows + panel.rows(better(metric="AURRA"), resampled(aurra, resampled_aurra))
 
 
 def _beside_rows(name: str, records: Records, cell: str, subset: str, config: EvalConfig) -> list[Row]:

@@ -9,30 +9,33 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nsbench.evals.base import Records
+from nsbench.evals.resampling import SEED, counts_of, gaps_by_bin, is_ascending, places_of, weights_of
+from nsbench.metrics.bootstrap import (
+    bootstrap_means_of,
+    bootstrap_shares,
+    resample_indices,
+)
 from nsbench.metrics.intervals import (
-    bootstrap_means,
     bootstrap_p_value,
-    bootstrap_weights,
     mcnemar_p_value,
     paired_difference_interval,
     percentile_interval,
-    resample_indices,
     wilson_interval,
 )
 from nsbench.results import Row
 from nsbench.runfolder import is_generation
 
 Floats = npt.NDArray[np.float64]
+Name = TypeVar("Name", bound=Hashable)
 Reference = Literal["gen0", "previous", "control", "first"]
 
-_SEED = 0  # of the bootstrap; never the run's, so that intervals do not add to what a seed changes
 _TINY = 1e-12  # replicates closer together than this differ by rounding alone
 
 
@@ -103,7 +106,7 @@ class Panel:
     @functools.cached_property
     def ids(self) -> npt.NDArray[np.str_]:
         """[N] ids common to all generations and cells, sorted: the order of the records does not matter."""
-        distinct: list[npt.NDArray[np.str_]] = [np.unique(ids) for ids in self._orders[0]]
+        distinct = [ids if is_ascending(ids) else np.unique(ids) for ids in self._orders[0]]
         if not distinct:
             return np.empty(0, dtype=str)
         common: npt.NDArray[np.str_] = functools.reduce(np.intersect1d, distinct)
@@ -112,7 +115,7 @@ class Panel:
     @functools.cached_property
     def weights(self) -> npt.NDArray[np.float32]:
         """[B, N] of the bootstrap, the same for every generation, cell and eval of N units."""
-        return _weights(len(self.ids), self.replicates)
+        return weights_of(len(self.ids), self.replicates)
 
     def array(self, generation: str, name: str, cell: str = "", axis: int = 0) -> npt.NDArray[Any]:
         """One array of a cell (the first, where none is named) over `ids`, units moved to its first axis."""
@@ -135,7 +138,7 @@ class Panel:
         for name in self._complete:
             for cell in self.cells:
                 ids = self.records[name][cell]["ids"]
-                known = next((k for k, order in enumerate(orders) if np.array_equal(ids, order)), len(orders))
+                known = next((k for k, o in enumerate(orders) if ids is o or np.array_equal(ids, o)), len(orders))
                 if known == len(orders):
                     orders.append(ids)
                 order_of[name, cell] = known
@@ -144,52 +147,84 @@ class Panel:
     @functools.cached_property
     def _rows(self) -> list[npt.NDArray[np.int64]]:
         """Where `ids` stand in each of `_orders`."""
-        orders, _ = self._orders
-        sorters = [np.argsort(ids) for ids in orders]
-        return [s[np.searchsorted(ids, self.ids, sorter=s)] for ids, s in zip(orders, sorters, strict=True)]
+        return [places_of(ids, self.ids) for ids in self._orders[0]]
 
     def means(self, outcomes: npt.NDArray[Any]) -> Floats:
         """Column means [1 + B, K] of outcomes [N, K]: measured, then resampled with the common weights."""
-        values = outcomes.astype(np.float64)
-        return np.concatenate([values.mean(axis=0, keepdims=True), bootstrap_means(values, self.weights)])
+        return self.means_of({"": outcomes})[""]
 
-    def resampled(self, statistic: Callable[..., float], *columns: npt.NDArray[Any]) -> Estimate:
+    def means_of(self, outcomes: Mapping[Name, npt.NDArray[Any]]) -> dict[Name, Floats]:
+        """`means` by name, of outcomes [N, K] by name: one look at the weights, which is what takes the time."""
+        if not outcomes:
+            return {}
+        if all(columns.dtype == np.bool_ for columns in outcomes.values()):
+            draws = [bootstrap_shares(columns, self.weights) for columns in outcomes.values()]
+            values = list(outcomes.values())
+        else:
+            values = [columns.astype(np.float64) for columns in outcomes.values()]
+            draws = bootstrap_means_of(values, self.weights)
+        measured = (columns.mean(axis=0, keepdims=True) for columns in values)
+        return {
+            name: np.concatenate(parts) for name, parts in zip(outcomes, zip(measured, draws, strict=True), strict=True)
+        }
+
+    def resampled(
+        self,
+        statistic: Callable[..., float],
+        *columns: npt.NDArray[Any],
+        at_once: Callable[..., Floats] | None = None,
+    ) -> Estimate:
         """A statistic of whole columns [N] that is no mean, recomputed on every resample.
 
         A calibration error grows when units repeat, so the replicates are shifted to have their mean at the value;
         the statistic lies in 0..1.
+
+        Args:
+            at_once: the statistic [B] of all resamples, from counts [B, N] and the columns
+                (`nsbench.metrics.resamples`); None: it is computed of one after the other.
         """
-        indices = resample_indices(len(self.ids), replicates=self.replicates, seed=_SEED)
         value = statistic(*columns)
-        draws = np.array([statistic(*(column[rows] for column in columns)) for rows in indices], dtype=np.float64)
+        if at_once is not None:
+            draws = at_once(counts_of(len(self.ids), self.replicates), *columns)
+        else:
+            indices = resample_indices(len(self.ids), replicates=self.replicates, seed=SEED)
+            draws = np.array([statistic(*(column[rows] for column in columns)) for rows in indices], dtype=np.float64)
         return Estimate(np.concatenate([[value], np.clip(draws - draws.mean() + value, 0, 1)]))
 
     def calibration_error(
         self, confidence: npt.NDArray[Any], correct: npt.NDArray[Any], *, num_bins: int = 15
     ) -> Estimate:
-        """`expected_calibration_error` of confidences and outcomes [N] or [N, K], K answers for each unit pooled.
+        """`calibration_errors` of one set of answers."""
+        return self.calibration_errors({"": confidence}, {"": correct}, num_bins=num_bins)[""]
+
+    def calibration_errors(
+        self,
+        confidence: Mapping[Name, npt.NDArray[Any]],
+        correct: Mapping[Name, npt.NDArray[Any]],
+        *,
+        num_bins: int = 15,
+    ) -> dict[Name, Estimate]:
+        """`expected_calibration_error` of confidences and outcomes [N] or [N, K] by name, K answers a unit pooled.
 
         The error is a sum of absolute means of bins, so its resamples are one matrix product. They are shifted as in
         `resampled`.
         """
-        columns = confidence.reshape(len(confidence), -1).astype(np.float64)
-        gaps = correct.reshape(columns.shape) - columns
-        bins = np.searchsorted(np.linspace(0, 1, num_bins + 1)[1:-1], columns, side="left")
-        rows = np.broadcast_to(np.arange(len(columns))[:, None], columns.shape)
-        by_bin = np.zeros((len(columns), num_bins))
-        np.add.at(by_bin, (rows, bins), gaps)
-        draws = np.abs(self.means(by_bin)).sum(axis=1) / columns.shape[1]
-        draws[1:] = np.clip(draws[1:] - draws[1:].mean() + draws[0], 0, 1)
-        return Estimate(draws)
+        by_bin = {g: gaps_by_bin(confidence[g], correct[g], num_bins) for g in confidence}
+        estimates = {}
+        for name, means in self.means_of(by_bin).items():
+            draws = np.abs(means).sum(axis=1) / (confidence[name].size // max(len(confidence[name]), 1))
+            draws[1:] = np.clip(draws[1:] - draws[1:].mean() + draws[0], 0, 1)
+            estimates[name] = Estimate(draws)
+        return estimates
 
     def proportion(self, quantity: Quantity, outcomes: Mapping[str, npt.NDArray[np.bool_]]) -> list[Row]:
         """Rows of a share of units, from outcomes bool [N] by generation."""
-        estimates = {name: Estimate(self.means(hits[:, None])[:, 0], hits) for name, hits in outcomes.items()}
-        return self.rows(quantity, estimates)
+        return self.rows(quantity, {name: share(hits) for name, hits in outcomes.items()})
 
     def mean(self, quantity: Quantity, outcomes: Mapping[str, npt.NDArray[Any]]) -> list[Row]:
         """Rows of a mean over units, from outcomes [N] by generation."""
-        return self.rows(quantity, {name: Estimate(self.means(row[:, None])[:, 0]) for name, row in outcomes.items()})
+        means = self.means_of({name: row[:, None] for name, row in outcomes.items()})
+        return self.rows(quantity, {name: Estimate(draws[:, 0]) for name, draws in means.items()})
 
     def rows(self, quantity: Quantity, estimates: Mapping[str, Estimate]) -> list[Row]:
         """The value of each generation, followed by its paired differences."""
@@ -222,10 +257,9 @@ class Panel:
         )
 
 
-@functools.lru_cache(maxsize=1)
-def _weights(num_units: int, replicates: int) -> npt.NDArray[np.float32]:
-    """Drawn once for the panels of one size that follow one another: 50,000 units take seconds."""
-    return bootstrap_weights(num_units, replicates=replicates, seed=_SEED)
+def share(outcomes: npt.NDArray[np.bool_]) -> Estimate:
+    """A share of units from outcomes bool [N]; its intervals and tests are exact ones, and need no resamples."""
+    return Estimate(np.array([outcomes.mean()]), outcomes)
 
 
 def references(name: str, generations: Collection[str], first: str) -> Iterator[tuple[Reference, str]]:

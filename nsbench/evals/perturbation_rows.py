@@ -45,7 +45,7 @@ def measure_perturbations(records: Records, config: EvalConfig) -> list[Row]:
     if not panel.generations:
         return _singly(records, config)
     source = _provenance(panel)
-    flips = {g: panel.means(_per_video(panel, g, "top1")) for g in panel.generations}  # [1 + B, 10]
+    flips = panel.means_of({g: _per_video(panel, g, "top1") for g in panel.generations})  # [1 + B, 10]
     rows = _each_and_mean(panel, functools.partial(_quantity, metric="flip_probability"), flips)
     first = [records[g][names[0]] for g in panel.generations]
     imagenet = all(a["num_classes"] == _IMAGENET_CLASSES and a.get("side") == _IMAGENET_PX for a in first)
@@ -60,7 +60,7 @@ def measure_perturbations(records: Records, config: EvalConfig) -> list[Row]:
         said += "" if released else " (other pixels than these)"
         rows += _rate_rows(panel, suffix, said, {g: flip_rate(f, table) for g, f in flips.items()})
     if all(a["num_classes"] > 5 for a in first):
-        moves = {g: panel.means(_per_video(panel, g, "top5")) for g in panel.generations}
+        moves = panel.means_of({g: _per_video(panel, g, "top5") for g in panel.generations})
         rows += _each_and_mean(panel, functools.partial(_quantity, metric="T5D", unit="ranks"), moves)
     right = {g: _frames_right(panel, g) for g in panel.generations}
     rows += panel.mean(
@@ -163,7 +163,7 @@ def relative_t5d_rows(records: Records, baseline: Mapping[str, Arrays], config: 
     if _BASELINE not in panel.generations:
         return []
     _provenance(panel)
-    moves = {g: panel.means(_per_video(panel, g, "top5")) for g in panel.generations}  # [1 + B, 10]
+    moves = panel.means_of({g: _per_video(panel, g, "top5") for g in panel.generations})  # [1 + B, 10]
     rates = {g: percent_of_baseline(m, moves[_BASELINE]) for g, m in moves.items() if g != _BASELINE}
     percent = functools.partial(_quantity, unit="percent", protocol="relative to the measured baseline")
     rows = []

@@ -56,7 +56,7 @@ def measure_pseudo_labels(
             part = PseudoLabelRecord(**{k: v[of_source] for k, v in vars(record).items()})
             rows += _quality(functools.partial(row, subset=source), part, labels[of_source], min_confidence)
         rows += _selection(row, record, min_confidence)
-        rows += _classes(row, record, classes)
+        rows += _classes(row, record, classes, min_confidence)
         rows += _histogram(row, record)
         if generation.isdigit() and (previous := records.get(str(int(generation) - 1))) is not None:
             rows.append(_agreement(row, record, previous))
@@ -82,23 +82,39 @@ def _quality(
 def _selection(row: functools.partial[Row], record: PseudoLabelRecord, min_confidence: float) -> list[Row]:
     num, unique = len(record.ids), int(np.count_nonzero(record.copies))
     duplicates = int(record.copies.sum()) - unique
+    capped = int(np.count_nonzero(_capped(record, min_confidence)))
     return [
         row(metric="threshold", value=min_confidence, n=num, higher_is_better=True),
         _count(row, "unique", unique, num),
+        _count(row, "capped", capped, num, higher_is_better=False),
         _count(row, "duplicates", duplicates, num, higher_is_better=False),
     ]
 
 
-def _classes(row: functools.partial[Row], record: PseudoLabelRecord, classes: Sequence[str]) -> list[Row]:
+def _capped(record: PseudoLabelRecord, min_confidence: float) -> npt.NDArray[np.bool_]:
+    """[M] sure enough for the filter, and left out all the same: their class has enough without them."""
+    return np.asarray((record.confidence >= min_confidence) & (record.copies == 0))
+
+
+def _classes(
+    row: functools.partial[Row], record: PseudoLabelRecord, classes: Sequence[str], min_confidence: float
+) -> list[Row]:
+    labelled = record.labels >= 0
+    labels, copies = record.labels[labelled], record.copies[labelled]
+    capped = _capped(record, min_confidence)[labelled]
+    of_class = functools.partial(np.bincount, minlength=len(classes))
+    totals = (
+        of_class(labels),
+        of_class(labels[copies > 0]),
+        of_class(labels, weights=copies),
+        of_class(labels[capped]),
+    )
     rows = []
-    for label, name in enumerate(classes):
-        of_class, of_row = record.labels == label, functools.partial(row, subset=f"class:{name}")
-        predicted, copies = int(np.count_nonzero(of_class)), record.copies[of_class]
-        rows += [
-            _count(of_row, "predicted", predicted, predicted),
-            _count(of_row, "kept_images", int(np.count_nonzero(copies)), predicted),
-            _count(of_row, "copies", int(copies.sum()), predicted),
-        ]
+    for name, predicted, kept, shown, cut in zip(classes, *totals, strict=False):
+        of_row = functools.partial(row, subset=f"class:{name}")
+        for metric, count in (("predicted", predicted), ("kept_images", kept), ("copies", shown)):
+            rows.append(_count(of_row, metric, int(count), int(predicted)))
+        rows.append(_count(of_row, "capped", int(cut), int(predicted), higher_is_better=False))
     return rows
 
 

@@ -13,6 +13,10 @@ says how. Every docstring gives shapes, range and the source of the formula.
 """
 
 from nsbench.metrics.accuracy import top1_correct, topk_correct
+from nsbench.metrics.bootstrap import (
+    bootstrap_means,
+    bootstrap_weights,
+)
 from nsbench.metrics.calibration import (
     aurra,
     brier_score,
@@ -42,9 +46,7 @@ from nsbench.metrics.flips import (
 )
 from nsbench.metrics.guards import Finding, findings
 from nsbench.metrics.intervals import (
-    bootstrap_means,
     bootstrap_p_value,
-    bootstrap_weights,
     holm,
     mcnemar_p_value,
     paired_difference_interval,

@@ -39,12 +39,18 @@ def debiased_expected_calibration_error(confidence: ArrayLike, correct: ArrayLik
     """
     conf, hits = _confidence_and_hits(confidence, correct)
     size, gap, accuracy = _equal_width_bins(conf, hits, num_bins)
-    if _undefined(conf):
-        return float("nan")
-    sigma = np.sqrt(np.maximum(accuracy * (1.0 - accuracy), 0.0) / size)
+    return float("nan") if _undefined(conf) else float(debiased_from_bins(size, gap, accuracy))
+
+
+def debiased_from_bins(size: FloatArray, gap: FloatArray, accuracy: FloatArray) -> FloatArray:
+    """`debiased_expected_calibration_error` [...] from its bins [..., num_bins]; an empty one counts for nothing.
+
+    size: images in each bin. gap: accuracy less mean confidence there. accuracy: in 0..1.
+    """
+    sigma = np.sqrt(np.maximum(accuracy * (1.0 - accuracy), 0.0) / np.maximum(size, 1.0))
     z = np.divide(np.abs(gap), sigma, out=np.full_like(gap, np.inf), where=sigma > 0.0)
     folded = sigma * np.sqrt(2.0 / np.pi) * np.exp(-0.5 * z**2) + np.abs(gap) * (1.0 - 2.0 * special.ndtr(-z))
-    return max(0.0, float((size * (2.0 * np.abs(gap) - folded)).sum() / conf.size))
+    return np.asarray(np.maximum(0.0, (size * (2.0 * np.abs(gap) - folded)).sum(axis=-1) / size.sum(axis=-1)))
 
 
 def rms_calibration_error(

@@ -49,8 +49,10 @@ def class_order_off(top1: Ints, labels: Ints, num_classes: int) -> str:
         if explained >= enough:
             share, right = explained / labels.size, hits / labels.size
             return f"class order off: {words}; read so, {share:.1%} are right instead of {right:.1%}"
-    explained, tested, mapped = _fitted(top1, labels)
     right = hits / max(labels.size, 1)
+    if FACTOR * right > 1:  # nothing can explain more than all answers; this spares the fit for any sound cell
+        return ""
+    explained, tested, mapped = _fitted(top1, labels)
     fits = explained >= max(MIN_EXPLAINED, MIN_SHARE_FITTED * tested, FACTOR * right * tested)
     if not fits or mapped < min(MIN_MAPPED, num_classes):
         return ""
@@ -108,8 +110,9 @@ def _place_within_class(labels: Ints) -> NDArray[np.int64]:
 
 def _one_to_one(top1: Ints, labels: Ints) -> dict[int, int]:
     """Label -> its most frequent answer; of labels that share one, only the label with the most of it."""
-    pairs, counts = np.unique(np.stack([labels, top1], axis=1), axis=0, return_counts=True)
-    most_first = pairs[np.argsort(-counts, kind="stable")].tolist()
+    width = int(top1.max(initial=0)) + 1
+    pairs, counts = np.unique(labels.astype(np.int64) * width + top1, return_counts=True)
+    most_first = [divmod(pair, width) for pair in pairs[np.argsort(-counts, kind="stable")].tolist()]
     answer_of: dict[int, int] = {}
     for label, answer in most_first:
         answer_of.setdefault(label, answer)

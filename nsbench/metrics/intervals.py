@@ -1,7 +1,6 @@
-"""How sure a number is: intervals, the bootstrap, paired tests and their correction for many comparisons.
+"""How sure a number is: intervals, paired tests and their correction for many comparisons.
 
-The resampling unit is the image (the video for ImageNet-P). One draw of weights serves every cell and generation,
-so that differences and ratios are resampled together (Efron and Tibshirani 1993, chapters 6, 8 and 13).
+The resamples that some of them are read off are drawn in `nsbench.metrics.bootstrap`.
 """
 
 from __future__ import annotations
@@ -54,49 +53,6 @@ def t_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, fl
         return mean, NAN, NAN
     half = float(special.stdtrit(runs.size - 1, 0.5 + level / 2) * runs.std(ddof=1) / np.sqrt(runs.size))
     return mean, mean - half, mean + half
-
-
-def bootstrap_weights(num_units: int, *, replicates: int = 1000, seed: int = 0) -> NDArray[np.float32]:
-    """Independent Poisson(1) weights: the bootstrap as a matrix product (Hanley and MacGibbon 2006).
-
-    num_units: how many images or videos there are. replicates: B.
-    Returns [B, N] float32, whole numbers of 0 and more; the same arguments give the same weights, and fewer
-    replicates the first rows of more. 1,000 replicates of 50,000 images are 200 MB.
-    Raises ValueError if num_units < 0 or replicates < 1.
-    """
-    _check_draw(num_units, replicates)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    weights = np.empty((replicates, num_units), dtype=np.float32)
-    for row in weights:
-        row[:] = rng.poisson(1.0, size=num_units)
-    return weights
-
-
-def resample_indices(num_units: int, *, replicates: int = 1000, seed: int = 0) -> NDArray[np.int64]:
-    """Units drawn with replacement, for statistics that are not means (AURRA, calibration errors).
-
-    Returns [B, N] int64 in 0..N-1; the same arguments give the same indices.
-    Raises ValueError if num_units < 0 or replicates < 1.
-    """
-    _check_draw(num_units, replicates)
-    if num_units == 0:
-        return np.empty((replicates, 0), dtype=np.int64)
-    rng = np.random.Generator(np.random.PCG64(seed))
-    return rng.integers(num_units, size=(replicates, num_units), dtype=np.int64)
-
-
-def bootstrap_means(outcomes: ArrayLike, weights: ArrayLike) -> FloatArray:
-    """Weighted mean of every column under every replicate, as one matrix product.
-
-    outcomes: [N, K] float or bool, one column a cell. weights: [B, N] float, from `bootstrap_weights`.
-    Returns [B, K] float64; nan in the replicates whose weights sum to 0.
-    Raises ValueError if the shapes do not fit.
-    """
-    values, w = np.asarray(outcomes, dtype=np.float64), np.asarray(weights, dtype=np.float64)
-    if values.ndim != 2 or w.ndim != 2 or values.shape[0] != w.shape[1]:
-        raise ValueError(f"outcomes and weights must be [N, K] and [B, N], got {values.shape} and {w.shape}")
-    totals = w.sum(axis=1)
-    return np.asarray((w @ values) / np.where(totals == 0.0, np.nan, totals)[:, None])
 
 
 def percentile_interval(replicates: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -223,8 +179,3 @@ def _vector(values: ArrayLike, name: str) -> FloatArray:
 def _check_level(level: float) -> None:
     if not 0.0 < level < 1.0:
         raise ValueError(f"level must be between 0 and 1, got {level}")
-
-
-def _check_draw(num_units: int, replicates: int) -> None:
-    if num_units < 0 or replicates < 1:
-        raise ValueError(f"need num_units >= 0 and replicates >= 1, got {num_units} and {replicates}")

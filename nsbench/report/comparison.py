@@ -13,8 +13,10 @@ from nsbench.report.lines import generation_label
 from nsbench.report.model import Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow, View
 from nsbench.report.protocols import Protocols
 from nsbench.report.rows import HEADLINES, Key, Rows
+from nsbench.report.sections.costs import cost_section
 from nsbench.report.sections.flags import flag_section
 from nsbench.report.sections.generations import generation_section
+from nsbench.report.sections.literature import literature_section
 from nsbench.report.sections.pictures import picture_section
 from nsbench.report.sections.provenance import reproduction_section
 from nsbench.report.sections.selftraining import health_section
@@ -48,8 +50,10 @@ def build_comparison(gathered: Gathered) -> View:
         recipe_section(gathered, protocols, imagenet),
         seed_section(gathered, rows, protocols, imagenet),
         *evidence_sections(rows, imagenet),
-        health_section(rows, costs, _mean_curves([records.curves for records in gathered.runs[main]])),
-        picture_section(first.samples, first.samples_folder),
+        health_section(rows, _mean_curves([records.curves for records in gathered.runs[main]])),
+        cost_section(rows, costs, imagenet, HEADLINES),
+        picture_section(first),
+        literature_section(rows, imagenet),
         reproduction_section(runs),
     ]
     everything = Rows(gathered.results, protocols)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
+from nsbench.report.family import family_words
 from nsbench.report.model import Card, Finding, Verdict
 from nsbench.report.numbers import Number, Parts, State
 from nsbench.report.rows import HEADLINES, Key, Rows, better_text
@@ -55,7 +56,8 @@ def make_verdict(rows: Rows, imagenet: Collection[str], data: str, num_seeds: in
         start = f"{rows.lines.subject(rows.final)} alone was measured: "
         lead = listed_parts(start, values, imagenet, ", ") if values else ("Nothing was measured yet.",)
         findings = ()
-    return Verdict(lead=lead, findings=findings, caveat=_caveat(against, data, num_seeds))
+    caveat = _caveat(against, data, num_seeds) + family_words(rows, HEADLINES)
+    return Verdict(lead=lead, findings=findings, caveat=caveat)
 
 
 def headline_deltas(rows: Rows, name: str, versus: str, keys: Sequence[Key]) -> list[tuple[Key, Number]]:

@@ -87,6 +87,8 @@ class Series:
     y: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    x_low: tuple[float, ...] = ()
+    x_high: tuple[float, ...] = ()
 
     def turned(self) -> Series:
         """Lying down, as a row of dots: positions along y, values along x."""
@@ -104,11 +106,11 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chart:
-    """What one figure shows. `kind` of a chart: `lines`, `dots` (values along x, names along y) or `bars`."""
+    """What one figure shows: `lines`, `dots` (values along x, names along y), `bars`, or `scatter` (x against y)."""
 
     kind: ClassVar[str] = "figure"
     id: str
-    shape: Literal["lines", "dots", "bars"]
+    shape: Literal["lines", "dots", "bars", "scatter"]
     title: str
     caption: str
     panels: tuple[Panel, ...]
@@ -121,7 +123,8 @@ class Chart:
     """Smallest positive x of a doubling scale with a zero; 0: linear."""
     share_y: bool = True
     y_zero: bool = True
-    y_scale: Literal["linear", "root", "log"] = "linear"
+    x_scale: Literal["linear", "log", "logit"] = "linear"
+    y_scale: Literal["linear", "root", "log", "logit"] = "linear"
     """`log`, or `root` where there are zeros: for errors of which a few are far above the rest."""
     panel_height: float = 1.45
     """Inches."""
@@ -244,3 +247,12 @@ def charts(blocks: Iterable[Block]) -> Iterable[Chart]:
             yield block
         elif isinstance(block, Fold):
             yield from charts(block.blocks)
+
+
+def tables(blocks: Iterable[Block]) -> Iterable[Table]:
+    """Every table of some blocks, in page order."""
+    for block in blocks:
+        if isinstance(block, Table):
+            yield block
+        elif isinstance(block, Fold):
+            yield from tables(block.blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
+from nsbench.report.family import family_words
 from nsbench.report.headlines import (
     findings_against,
     headline_deltas,
@@ -61,6 +62,7 @@ def models_verdict(
     if not paired:
         caveat += " They were measured apart: no difference is paired, and none is tested."
         return Verdict(lead=_best_parts(rows, keys, imagenet), findings=(), caveat=caveat)
+    caveat += family_words(rows, keys)
     if len(names) == 2:
         lead = (_sentence(rows, names[1], keys),)
         return Verdict(lead=lead, findings=findings_against(rows, names[1], "first", keys, imagenet), caveat=caveat)

@@ -1,4 +1,4 @@
-"""Writes `report.html`, one self-contained file, and `figures/`, from the records of one run or of several."""
+"""Writes `report.html`, one self-contained file, and its exports, from the records of one run or of several."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from markupsafe import Markup, escape
 from nsbench.files import write_text
 from nsbench.report import model
 from nsbench.report.drawing.palette import palette
+from nsbench.report.exports import write_exports
 from nsbench.report.records import read_records
 from nsbench.report.view import build_view
 from nsbench.results import COLUMNS, write_results
 from nsbench.runfolder import RunFolder
 
 if TYPE_CHECKING:
+    from nsbench.report.gathered_models import Against
     from nsbench.report.model import View
 
 MAX_EMBEDDED = 600_000
@@ -51,22 +53,38 @@ class Download:
         return cls(name=name, num_rows=len(frame), num_embedded=num, uri=uri)
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunFolder, *, pictures: bool = True) -> Path:
     """Write the report of one run into its folder, and return the page's path.
+
+    Args:
+        pictures: False leaves the sample pictures out of the page.
 
     Raises:
         DataError: not a run folder, or its results are missing, empty or unreadable.
     """
-    records = read_records(folder)
+    records = read_records(folder) if pictures else read_records(folder).without_pictures()
     view = build_view(records)
     downloads = [Download.of("results", records.results), Download.of("costs", records.costs)]
+    write_exports(view, folder.root, [records], records.results)
     return _write(view, folder.root, downloads)
 
 
-def write_comparison(folders: Sequence[RunFolder], out: Path) -> Path:
-    """Write the report of several runs into `out`: the page, `results.csv`, `costs.csv`, `figures/`.
+def write_comparison(
+    folders: Sequence[RunFolder],
+    out: Path,
+    *,
+    against: Sequence[Against] = (),
+    last_students: bool = False,
+    pictures: bool = True,
+) -> Path:
+    """Write the report of several runs into `out`: the page, `results.csv`, `costs.csv`, and what is exported.
 
     The runs are seeds or recipes of self-training, or hold plain models.
+
+    Args:
+        against: paired differences to the first model of the first run, of every other run of models.
+        last_students: take a self-training run as the one model that it ended with.
+        pictures: False leaves the sample pictures out of the page.
 
     Raises:
         ConfigError: runs that must not be put side by side: of another kind, data set, preset or protocol, or a seed
@@ -74,13 +92,17 @@ def write_comparison(folders: Sequence[RunFolder], out: Path) -> Path:
         DataError: a folder is no run folder, or its results are missing.
     """
     from nsbench.report.comparison import build_comparison
-    from nsbench.report.gathered_models import build_gathered_models, gather_models, refuse_mixed_kinds
+    from nsbench.report.gathered_models import build_gathered_models, gather_models, last_student, refuse_mixed_kinds
     from nsbench.report.seeds import gather
 
     runs = [read_records(folder) for folder in folders]
+    if not pictures:
+        runs = [records.without_pictures() for records in runs]
+    if last_students:
+        runs = [last_student(records) for records in runs]
     refuse_mixed_kinds(runs)
     if runs and runs[0].is_models:
-        models = gather_models(runs)
+        models = gather_models(runs, against)
         view, results, costs, num_shown = build_gathered_models(models), models.results, models.costs, None
     else:
         gathered = gather(runs)
@@ -90,6 +112,7 @@ def write_comparison(folders: Sequence[RunFolder], out: Path) -> Path:
     downloads = [Download.of("results", results, num_shown), Download.of("costs", costs)]
     write_results(out / "results.csv", results)
     write_results(out / "costs.csv", costs)
+    write_exports(view, out, runs, results)
     return _write(view, out, downloads)
 
 
@@ -102,19 +125,17 @@ def _write(view: View, root: Path, downloads: Sequence[Download]) -> Path:
 
 
 def _figures(view: View, folder: Path, colours: dict[str, tuple[str, str]]) -> dict[str, Markup]:
-    """Draw every chart once: into the page, and as files."""
+    """Draw every chart into the page, and as files of a paper's width."""
     from nsbench.report.drawing.charts import draw
-    from nsbench.report.drawing.svg import drawing_style, inline_svg, svg_text, write_figure
+    from nsbench.report.drawing.files import figures_beside
+    from nsbench.report.drawing.svg import drawing_style, inline_svg, svg_text
 
+    every = [chart for section in view.sections for chart in model.charts(section.blocks)]
     inlined = {}
-    with drawing_style():
-        for section in view.sections:
-            for chart in model.charts(section.blocks):
-                figure = draw(chart, colours)
-                text = svg_text(figure)
-                write_figure(figure, text, folder, chart.id)
-                label = str(escape(f"{chart.title}. {chart.caption}"))
-                inlined[chart.id] = Markup(inline_svg(text, chart.id, label, colours))
+    with figures_beside(every, colours, folder), drawing_style():
+        for chart in every:
+            label = str(escape(f"{chart.title}. {chart.caption}"))
+            inlined[chart.id] = Markup(inline_svg(svg_text(draw(chart, colours)), chart.id, label, colours))
     return inlined
 
 

@@ -13,8 +13,12 @@ import pandas as pd
 
 from nsbench.errors import DataError
 from nsbench.files import read_json
+from nsbench.report.rows import NOT_EVALS
 from nsbench.results import COLUMNS, read_results
-from nsbench.runfolder import MODELS, RunFolder
+from nsbench.runfolder import MODELS, SCHEMA_VERSION, RunFolder, is_generation
+
+MAX_DIGITS = 4
+"""Of a generation's number."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,8 +33,16 @@ class Records:
     config: str
     samples: list[dict[str, Any]]
     samples_folder: Path
+    shows_pictures: bool = True
+    """False where the page was asked to have none."""
+    is_archive: bool = False
+    """Whether the tables could not be made anew, and are as they were found."""
     unmeasured: dict[str, dict[str, tuple[str, ...]]] = dataclasses.field(default_factory=dict)
     """Cells that were planned and have no record, by generation or model, and eval."""
+
+    def without_pictures(self) -> Records:
+        """The same for a page that has no pictures."""
+        return dataclasses.replace(self, samples=[], shows_pictures=False)
 
     @property
     def is_models(self) -> bool:
@@ -63,20 +75,42 @@ def read_records(folder: RunFolder) -> Records:
     Raises:
         DataError: not a run folder, or its results are missing or unreadable.
     """
-    run = folder.read_run()
+    run = _utf8(folder.read_run(older=True))
     results = read_results(folder.results)
     if results.empty:
         raise DataError(f"{folder.results} has no rows; measure something first")
+    _refuse_strange_generations(folder, results)
     return Records(
         run=run,
         results=results,
         costs=read_results(folder.costs) if folder.costs.is_file() else pd.DataFrame(columns=list(COLUMNS)),
         curves=_read_curves(folder.metrics),
         config=folder.config.read_text(encoding="utf-8", errors="replace") if folder.config.is_file() else "",
+        is_archive=is_archive(folder),
         samples=_read_samples(folder.samples / "samples.json"),
         samples_folder=folder.samples,
         unmeasured=_unmeasured(folder, run),
     )
+
+
+def is_archive(folder: RunFolder) -> bool:
+    """Whether the table of results is what there is: the predictions were left behind, or lie in an older layout.
+
+    Raises:
+        DataError: not a run folder, a record of no known schema, or an unreadable table.
+    """
+    if not folder.results.is_file():
+        return False
+    if folder.read_run(older=True)["schema"] != SCHEMA_VERSION:
+        return True
+    is_kept = next(folder.root.glob("**/evals/*/*.npz"), None) is not None
+    return not is_kept and not read_results(folder.results)["eval"].isin(NOT_EVALS).all()
+
+
+def _refuse_strange_generations(folder: RunFolder, results: pd.DataFrame) -> None:
+    for name in sorted(set(results["generation"]) - {"", "all", "control"}):
+        if not is_generation(name) or len(name) > MAX_DIGITS:
+            raise DataError(f"{folder.results} names a generation {name[:40]!r}; rebuild it with `nsbench report`")
 
 
 def _mappings(value: object) -> dict[str, Mapping[str, Any]]:
@@ -131,4 +165,13 @@ def _read_samples(path: Path) -> list[dict[str, Any]]:
     groups = read_json(path)
     if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
         raise DataError(f"{path} is not a list of groups; delete the folder and run again")
-    return groups
+    return [_utf8(group) for group in groups]
+
+
+def _utf8(value: Any) -> Any:
+    """The value of a JSON file with U+FFFD for lone surrogates, which JSON can spell and no UTF-8 file can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_utf8(key): _utf8(entry) for key, entry in value.items()}
+    return [_utf8(entry) for entry in value] if isinstance(value, list) else value

@@ -51,6 +51,9 @@ WARNINGS, UNREADABLE = REMARKS = ("warnings", "unreadable_images")
 SHARES = ("negative_flips",)
 """`metric` of rows that are shares of images beside a reference, and no differences to it."""
 
+SELECTED = ("class_top1",)
+"""`metric` of rows that were chosen for being far from zero: no share of them says anything."""
+
 
 def listed(frame: pd.DataFrame) -> list[Any]:
     """Rows as named tuples, with `Index`."""

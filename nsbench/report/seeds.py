@@ -17,7 +17,7 @@ from nsbench.configfile import differing_keys
 from nsbench.errors import ConfigError
 from nsbench.metrics.intervals import t_interval
 from nsbench.report.records import Records
-from nsbench.report.rows import HEADLINES, NOT_EVALS, REMARKS
+from nsbench.report.rows import HEADLINES, NOT_EVALS, REMARKS, SELECTED
 from nsbench.report.words import AGGREGATE, clean
 from nsbench.results import COLUMNS
 
@@ -122,7 +122,7 @@ def aggregate(frame: pd.DataFrame, run: str) -> pd.DataFrame:
         ConfigError: seeds of one recipe were measured under different protocols.
     """
     groups: dict[tuple[str, ...], list[Any]] = {}
-    for row in frame[~frame["metric"].isin(REMARKS)].itertuples(index=False):  # each is of one seed's cell
+    for row in frame[~frame["metric"].isin((*REMARKS, *SELECTED))].itertuples(index=False):  # each is of one seed alone
         groups.setdefault(_measure(row), []).append(row)
     rows: list[dict[str, Any]] = []
     for group in groups.values():
@@ -194,7 +194,9 @@ def _last_student(frame: pd.DataFrame) -> int:
 
 
 def _generation_rows(frame: pd.DataFrame, generation: int) -> dict[tuple[str, ...], Any]:
-    measured = frame[~frame["eval"].isin(NOT_EVALS) & (frame["versus"] == "") & ~frame["metric"].isin(REMARKS)]
+    measured = frame[
+        ~frame["eval"].isin(NOT_EVALS) & (frame["versus"] == "") & ~frame["metric"].isin((*REMARKS, *SELECTED))
+    ]
     one = measured[measured["generation"] == str(generation)]
     return {(str(r.eval), str(r.subset), str(r.level), str(r.metric)): r for r in one.itertuples()}
 

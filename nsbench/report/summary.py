@@ -85,7 +85,7 @@ def _gathered_below(folder: Path) -> Gathered:
     path = folder / "results.csv"
     compared = set(read_results(path)["run"])
     runs = [RunFolder(record.parent) for record in sorted(folder.glob("*/run.json"))]
-    records = [read_records(run) for run in runs if run.read_run().get("name") in compared]
+    records = [read_records(run) for run in runs if run.read_run(older=True).get("name") in compared]
     if not records:
         raise DataError(f"none of the runs of {path} lies below {folder}; run the command of the comparison again")
     return gather(records)

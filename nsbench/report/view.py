@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
@@ -13,39 +12,40 @@ from nsbench.report.model import Section, View
 from nsbench.report.models import model_section, models_cards, models_verdict
 from nsbench.report.protocols import Protocols
 from nsbench.report.records import Records
-from nsbench.report.rows import Rows
+from nsbench.report.rows import HEADLINES, Key, Rows
 from nsbench.report.sections.adversarial import fgsm_section
 from nsbench.report.sections.changes import change_section
 from nsbench.report.sections.corruptions import corruption_section
+from nsbench.report.sections.costs import cost_section
+from nsbench.report.sections.effective import effective_section
 from nsbench.report.sections.flags import flag_section
 from nsbench.report.sections.generations import OVERVIEW, generation_section
+from nsbench.report.sections.literature import literature_section
 from nsbench.report.sections.natural import clean_section, hard_section, other_section
 from nsbench.report.sections.perturbations import perturbation_section
 from nsbench.report.sections.pictures import picture_section
 from nsbench.report.sections.provenance import reproduction_section
+from nsbench.report.sections.reliability import reliability_section
 from nsbench.report.sections.selftraining import health_section
-from nsbench.report.sections.training import cost_section
+from nsbench.report.sections.significance import significance_section
 from nsbench.report.suites import headline_keys
 from nsbench.report.words import IMAGENET, RELEASED, clean, plural
+from nsbench.runfolder import SCHEMA_VERSION, shows_imagenet
 
 INTERVALS_OVER_IMAGES = "95 % intervals over images"
 INTERVALS_OVER_SEEDS = "95 % t intervals over seeds"
 
+MAX_COLOURS = 99
+"""Generations that can have one each; a damaged record may name the billionth."""
+
 MAX_IN_TITLE = 3
 """Models that a page's title names."""
-
-_WNID = re.compile(r"n\d{8}")
 
 
 def imagenet_evals(records: Records) -> Collection[str]:
     """The evals that may carry ImageNet's names: those whose images are its own."""
-    if records.is_models:
-        classes = records.run.get("classes") or ()
-        foreign = records.run.get("held_out") is False or not all(_WNID.fullmatch(str(name)) for name in classes)
-        return RELEASED if foreign else IMAGENET
-    dataset = records.text("dataset").lower()
-    own = dataset.startswith(("imagenet", "ilsvrc")) and not records.run.get("embedded", False)
-    return IMAGENET if own else ()
+    own = shows_imagenet(records.run)
+    return IMAGENET if own else RELEASED if records.is_models else ()
 
 
 def data_words(records: Records) -> str:
@@ -61,12 +61,15 @@ def evidence_sections(rows: Rows, imagenet: Collection[str]) -> list[Section | N
     but = OVERVIEW if rows.lines.noun == "generation" else ()
     return [
         change_section(rows, imagenet),
+        significance_section(rows, imagenet, HEADLINES if but else headline_keys(rows.frame)),
         clean_section(rows, imagenet, but),
+        reliability_section(rows),
         corruption_section(rows, imagenet),
         corruption_section(rows, imagenet, "imagenet-c-bar"),
         perturbation_section(rows, imagenet),
         fgsm_section(rows, imagenet),
         hard_section(rows, imagenet),
+        effective_section(rows, imagenet),
         other_section(rows, imagenet),
     ]
 
@@ -85,8 +88,10 @@ def _training_view(records: Records) -> View:
     sections = [
         generation_section(rows, imagenet),
         *evidence_sections(rows, imagenet),
-        health_section(rows, costs, records.curves),
-        picture_section(records.samples, records.samples_folder),
+        health_section(rows, records.curves),
+        cost_section(rows, costs, imagenet, HEADLINES),
+        picture_section(records),
+        literature_section(rows, imagenet),
         reproduction_section([records]),
     ]
     note_all(rows)
@@ -119,8 +124,9 @@ def _models_view(records: Records) -> View:
     sections = [
         model_section(rows, keys, imagenet),
         *evidence_sections(rows, imagenet),
-        cost_section(costs),
-        picture_section(records.samples, records.samples_folder),
+        cost_section(rows, costs, imagenet, keys),
+        picture_section(records),
+        literature_section(rows, imagenet),
         reproduction_section([records]),
     ]
     note_all(rows)
@@ -128,7 +134,7 @@ def _models_view(records: Records) -> View:
     return View(
         title=models_title([lines.label(name) for name in lines.names]),
         eyebrow=_eyebrow(records),
-        badges=(*status_badges([records]), ("plain", plural(len(lines.names), "model"))),
+        badges=(*status_badges([records]), *mixed_badge(rows, keys), ("plain", plural(len(lines.names), "model"))),
         verdict=verdict,
         cards=cards,
         cards_note=f"{INTERVALS_OVER_IMAGES}{paired}",
@@ -158,8 +164,8 @@ def note_all(rows: Rows) -> None:
 
 
 def num_students(frame: pd.DataFrame) -> int:
-    """Largest generation, for the colours."""
-    return max((int(name) for name in set(frame["generation"]) if name.isdigit()), default=0)
+    """Largest generation that has a colour of its own."""
+    return min(MAX_COLOURS, max((int(name) for name in set(frame["generation"]) if name.isdigit()), default=0))
 
 
 def _eyebrow(records: Records) -> tuple[str, ...]:
@@ -184,6 +190,12 @@ def status_badges(runs: list[Records]) -> list[tuple[str, str]]:
         held = all(records.run.get("held_out") for records in runs)
         seen = "not held out" if runs[0].is_models else "not held out: seen while choosing the recipe"
         badges.append(("plain", "held-out test set") if held else ("warn", seen))
+    if any(records.is_archive for records in runs):
+        badges.append(("plain", "from tables alone: predictions not kept"))
+    older = {
+        int(records.run["schema"]) for records in runs if records.run.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION
+    }
+    badges += [("warn", f"older records: schema {schema}") for schema in sorted(older)]
     badges += [
         ("warn", f"partial: {clean(words)}") for words in dict.fromkeys(r.text("partial") for r in runs) if words
     ]
@@ -197,7 +209,16 @@ def _badges(records: Records, rows: Rows) -> list[tuple[str, str]]:
         badges.append(("warn", f"{rows.final} of {plural(planned, 'student')} measured"))
     if "control" not in rows.names:
         badges.append(("warn", "no control"))
-    return badges
+    return badges + mixed_badge(rows, HEADLINES)
+
+
+def mixed_badge(rows: Rows, keys: Iterable[Key]) -> list[tuple[str, str]]:
+    """A warning where a headline was not measured alike of all that stand side by side."""
+    for key in keys:
+        measured = (rows.raw(name, key) for name in rows.names)
+        if len({row.protocol for row in measured if row is not None}) > 1:
+            return [("warn", "mixed protocols")]
+    return []
 
 
 def footer(records: Records) -> str:

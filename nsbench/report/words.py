@@ -33,6 +33,11 @@ METRICS = {
     "RMS_reference": MetricWords("RMS calibration error, as in the reference code"),
     "NLL": MetricWords("negative log-likelihood", 3),
     "Brier": MetricWords("Brier score", 3, percent=False),
+    "effective_robustness": MetricWords("effective robustness"),
+    "class_top1": MetricWords("top-1 of the class"),
+    "reliability_images": MetricWords("images in the bin", 0),
+    "reliability_accuracy": MetricWords("accuracy in the bin"),
+    "reliability_confidence": MetricWords("mean confidence in the bin"),
     "worst_tenth_top1": MetricWords("top-1 of the worst tenth of the classes"),
     "negative_flips": MetricWords("negative flips"),
     "AURRA": MetricWords("AURRA"),
@@ -70,10 +75,12 @@ METRICS = {
     "duplicates": MetricWords("copies added by the balance", 0),
     "predicted": MetricWords("predicted", 0),
     "kept_images": MetricWords("kept, unique", 0),
+    "capped": MetricWords("sure enough, left out by the balance", 0),
     "copies": MetricWords("kept, with copies", 0),
     "seconds": MetricWords("time", 1),
     "images_per_second": MetricWords("throughput", 0),
     "peak_memory_bytes": MetricWords("peak memory", 2),
+    "parameters": MetricWords("parameters", 0),
 }
 
 _EVALS = {
@@ -112,16 +119,22 @@ _SHORT = {
 }
 
 
+UNSEEN = (
+    r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e007f"
+)
+"""Characters that take no room or turn the text around, for a class of a regular expression."""
+
+
 def clean(text: object, limit: int = 160) -> str:
     """Text from outside on one line: no control characters, no overlong names. Escaping is the template's."""
-    flat = re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\s]+", " ", str(text)).strip()
+    flat = re.sub(rf"[{UNSEEN}\s]+", " ", str(text)).strip()
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
 def visible(text: str) -> str:
     """Text of several lines in which what would not be seen, or would turn the text around, is spelt out."""
-    hidden = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]"
-    return re.sub(hidden, lambda found: f"\\u{ord(found.group()):04x}", text)
+    return re.sub(rf"(?![\t\n])[{UNSEEN}]", lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def shortened(text: object, limit: int) -> str:

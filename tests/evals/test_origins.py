@@ -12,7 +12,9 @@ from nsbench.config import EvalConfig
 from nsbench.errors import DataError
 from nsbench.evals import EVALS
 from nsbench.evals.perturbation_rows import relative_t5d_rows
-from nsbench.metrics.intervals import bootstrap_weights
+from nsbench.metrics.bootstrap import (
+    bootstrap_weights,
+)
 from nsbench.metrics.reference import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from nsbench.evals.paired import Estimate, Panel, Quantity, references
+from nsbench.metrics.bootstrap import bootstrap_weights
 from nsbench.metrics.calibration import expected_calibration_error
-from nsbench.metrics.intervals import bootstrap_weights
 from nsbench.results import Row
 from tests.evals.conftest import find
 

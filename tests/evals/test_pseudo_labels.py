@@ -59,6 +59,9 @@ def rows() -> list[Row]:
         ("class:cat", "predicted", 4, 4),
         ("class:cat", "kept_images", 2, 4),
         ("class:cat", "copies", 2, 4),
+        ("all", "capped", 1, 8),  # c: sure enough, and left out
+        ("class:cat", "capped", 1, 4),
+        ("class:dog", "capped", 0, 2),
         ("class:dog", "kept_images", 1, 2),
         ("class:dog", "copies", 3, 2),
         ("class:owl", "copies", 3, 2),
@@ -68,7 +71,7 @@ def test_values(rows: list[Row], subset: str, metric: str, value: float, n: int)
     row = find(rows, metric, "1", subset=subset)
     assert row.value == pytest.approx(value, nan_ok=True)
     assert row.n == n
-    counts = ("images", "unique", "duplicates", "predicted", "kept_images", "copies")
+    counts = ("images", "unique", "duplicates", "predicted", "kept_images", "copies", "capped")
     assert row.unit == ("count" if metric in counts else "fraction")
     if row.unit == "count":
         assert math.isnan(row.ci_low)

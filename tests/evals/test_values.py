@@ -15,7 +15,12 @@ from nsbench.data.images import ImageSet
 from nsbench.evals import Records
 from nsbench.evals.base import image_seeds
 from nsbench.evals.imagenet_p import source_images
-from nsbench.metrics.intervals import bootstrap_weights, wilson_interval
+from nsbench.metrics.bootstrap import (
+    bootstrap_weights,
+)
+from nsbench.metrics.intervals import (
+    wilson_interval,
+)
 from nsbench.results import Row
 from tests.evals.conftest import CONFIG, find
 from tests.evals.test_table import SEVERITIES, C, P

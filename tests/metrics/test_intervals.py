@@ -10,16 +10,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+from nsbench.metrics.bootstrap import (
+    bootstrap_means,
+    bootstrap_weights,
+    resample_indices,
+)
 from nsbench.metrics.calibration import aurra
 from nsbench.metrics.intervals import (
-    bootstrap_means,
     bootstrap_p_value,
-    bootstrap_weights,
     holm,
     mcnemar_p_value,
     paired_difference_interval,
     percentile_interval,
-    resample_indices,
     t_interval,
     wilson_interval,
 )

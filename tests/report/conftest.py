@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from nsbench.report.page import write_comparison, write_report
 from nsbench.runfolder import RunFolder
+from tests.report.browser import started
 from tests.report.synthetic import Synthetic, SyntheticModels, write_models, write_run
 
 COMPARED = tuple(
@@ -18,6 +21,9 @@ COMPARED = tuple(
     for recipe, gain in (("no-noise", 0.3), ("noisy-student", 1.0))
     for seed in (0, 1, 2)
 )  # fmt: skip
+
+KINDS = ("run", "seeds", "ablations", "models", "two models", "models of two runs")
+"""What a page may be about."""
 
 ODD_MODELS = SyntheticModels(
     warned=(("alexnet", "imagenet-c", "fog-4"), ("alexnet", "imagenet-c", "snow-5"), ("vit_small", "imagenet", "val")),
@@ -51,3 +57,35 @@ def models_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = write_models(tmp_path_factory.mktemp("models") / "run", ODD_MODELS)
     write_report(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, one_run: RunFolder, compared: Path, models_run: RunFolder
+) -> dict[str, Path]:
+    """A page of every kind."""
+    root = tmp_path_factory.mktemp("kinds")
+    seeds = [Synthetic(name=f"seed-{k}", seed=k, students=2, pictures=False) for k in range(3)]
+    write_comparison([write_run(root / run.name, run) for run in seeds], root / "seeds")
+    two = write_models(root / "two", SyntheticModels(names=("resnet50", "efficientnet_lite0.ra_in1k")))
+    write_report(two)
+    apart = [
+        SyntheticModels(name="first", names=("resnet50", "convnext_large_mlp.clip_laion2b_soup_ft_in12k_in1k_384")),
+        SyntheticModels(name="second", names=("vit_small",)),
+    ]
+    write_comparison([write_models(root / run.name, run) for run in apart], root / "apart")
+    return {
+        "run": one_run.report,
+        "seeds": root / "seeds" / "report.html",
+        "ablations": compared / "report.html",
+        "models": models_run.report,
+        "two models": two.report,
+        "models of two runs": root / "apart" / "report.html",
+    }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """For the tests of one file: while it runs, no other event loop can."""
+    with started() as chromium:
+        yield chromium

@@ -181,18 +181,57 @@ def _clean(make: _Maker) -> None:
     make.add("imagenet", "Brier", 0.17, -0.06, 0.015, up=False)
     make.add("imagenet", "ECE_debiased", 0.05, -0.03, 0.01, up=False, said="15 bins")
     make.add("imagenet", "worst_tenth_top1", 0.6, 0.1, 0.03)
+    _reliability(make)
+    _class_changes(make)
     make.add("imagenet", "negative_flips", 0.03, 0.01, 0.004, up=False, beside=True, said="a share of all images")
+
+
+def _reliability(make: _Maker) -> None:
+    """Fifteen bins, the first of them empty."""
+    for name in make.run.names:
+        for k in range(15):
+            n = 10 * k
+            more = {"eval": "imagenet", "level": f"{k / 15:.3f}-{(k + 1) / 15:.3f}", "higher_is_better": True}
+            more["protocol"] = f"{make.run.general(name, 'imagenet', 500)}; 15 bins of confidence"
+            sure, right = (k + 0.5) / 15, max((k + 0.2) / 15, 0)
+            none = math.nan if n == 0 else 0.0
+            make.put(name, float(n), metric="reliability_images", n=500, unit="count", **more)
+            make.put(name, right + none, right / 2, (1 + right) / 2, metric="reliability_accuracy", n=n, **more)
+            make.put(name, sure + none, sure - 0.01, sure + 0.01, metric="reliability_confidence", n=n, **more)
+
+
+def _class_changes(make: _Maker) -> None:
+    """A selection, as of the last student against generation 0 and the control, or of models against the first."""
+    names = [name for name in make.run.names if name.isdigit()] or list(make.run.names)
+    shown: set[tuple[str, str]] = set()
+    for versus, other in make.run.references(names[-1]):
+        for k, delta in enumerate((-0.2, -0.02, 0.1) if versus != "previous" else ()):
+            more = {"eval": "imagenet", "metric": "class_top1", "subset": f"class:{k}", "n": 50}
+            more |= {"higher_is_better": True, "protocol": make.run.general(names[-1], "imagenet", 500)}
+            for name in (other, names[-1]):
+                if (name, more["subset"]) not in shown:
+                    shown.add((name, str(more["subset"])))
+                    make.put(name, 0.5, 0.4, 0.6, **more)
+            make.put(names[-1], delta, delta - 0.1, delta + 0.1, p_value=0.5 - abs(delta) * 2, versus=versus, **more)
 
 
 def _hard(make: _Maker) -> None:
     make.add("imagenet-a", "top1", 0.31, 0.19, 0.03, n=240)
     make.add("imagenet-a", "RMS", 0.42, -0.1, 0.03, n=240, up=False)
     make.add("imagenet-a", "AURRA", 0.4, 0.2, 0.04, n=240)
+    _effective(make, "imagenet-a", n=240)
     beside = "complement" if isinstance(make.run, Synthetic) else "clean"
     make.add("imagenet-a", "top1", 0.95, 0.03, 0.008, n=700, subset=beside)
 
 
+def _effective(make: _Maker, eval: str, **more: object) -> None:
+    """Of models alone: the embedded data have no line."""
+    if isinstance(make.run, SyntheticModels):
+        make.add(eval, "effective_robustness", 0.01, 0.02, 0.006, **more)  # type: ignore[arg-type]
+
+
 def _natural(make: _Maker) -> None:
+    _effective(make, "imagenet-r")
     make.add("imagenet-r", "top1", 0.36, 0.05, 0.01, n=3000)
     make.add("imagenet-r", "top1", 0.8, 0.05, 0.01, n=900, subset="clean")
 
@@ -295,10 +334,16 @@ def _pseudo_labels(make: _Maker) -> None:
         count = {"n": 4421, "higher_is_better": True, **put}
         make.put(str(k), 0.3, metric="threshold", **count)
         make.put(str(k), 3600, metric="unique", unit="count", **count)
+        make.put(str(k), 150, metric="capped", unit="count", **count)
         make.put(str(k), 900, metric="duplicates", unit="count", **count)
         for label in make.run.classes:
             num = int(rng.integers(200, 500))
-            for metric, value in (("predicted", num), ("kept_images", min(num - 20, 380)), ("copies", 380)):
+            for metric, value in (
+                ("predicted", num),
+                ("kept_images", min(num - 20, 380)),
+                ("copies", 380),
+                ("capped", 15),
+            ):
                 make.put(str(k), value, metric=metric, subset=f"class:{label}", unit="count", **count)
         for b in range(20):
             value = int(4421 * (0.002 + 0.6 * (b == 19) + 0.02 * b / 20))
@@ -337,6 +382,7 @@ def make_costs(run: Synthetic) -> list[Row]:
             maker.put(g, 3.31, subset="label", metric="seconds", unit="seconds", **put)
             maker.put(g, 0.42, subset="select", metric="seconds", unit="seconds", **put)
         maker.put(g, 44.0, subset="evaluate imagenet-c", metric="seconds", unit="seconds", **put)
+        maker.put(g, 2_797_610.0, subset="model", metric="parameters", unit="count", **put)
     maker.put("all", 523.0, subset="total", metric="seconds", unit="seconds", eval="cost", n=1, higher_is_better=False)
     return maker.rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,50 +12,76 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter, NullLocator
 
-from nsbench.report.drawing.legend import draw_legend, legend_entries, legend_shape, line_style_of, marker_of
+from nsbench.report.drawing.bars import paint_bars
+from nsbench.report.drawing.legend import draw_legend, is_hollow, legend_entries, legend_shape, line_style_of, marker_of
 from nsbench.report.drawing.palette import role_colour
+from nsbench.report.drawing.scatter import paint_scatter, scale_axes
 from nsbench.report.model import Chart, Panel, Series
+from nsbench.report.words import shortened
 
 Colours = Mapping[str, tuple[str, str]]
 
-WIDTH = 10.4
-"""Inches of a figure as wide as the page."""
-NARROW = 6.4
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How large figures are, in inches."""
+
+    wide: float
+    narrow: float
+    scale: float
+    """Of all text and of the room for it; 1 is 9 pt for titles, and 8 pt for the smallest."""
 
 
-def draw(chart: Chart, colours: Colours) -> Figure:
-    """One figure, in the light colours; call it inside `svg.drawing_style`."""
-    num = len(chart.panels)
-    columns = min(chart.columns, max(num, 1))
+PAGE = Layout(wide=10.4, narrow=6.4, scale=1.0)
+PAPER = Layout(wide=6.75, narrow=3.25, scale=0.78)
+"""Two columns and one of a conference paper, with text of 6.2 to 7 pt."""
+
+LONGEST_NAME = 40
+"""Characters of a name in a figure."""
+
+_LEAST_PANEL = 1.3
+"""Inches, by the layout's scale."""
+
+
+def draw(chart: Chart, colours: Colours, layout: Layout = PAGE) -> Figure:
+    """One figure, in the light colours; call it inside `svg.drawing_style` with the layout's scale."""
+    chart = _with_short_names(chart)
+    num, scale = len(chart.panels), layout.scale
+    left, between = _left(chart) * scale, (0.22 if chart.share_y else 0.5) * scale
+    width = layout.narrow if chart.narrow and layout.narrow - left > _LEAST_PANEL * scale else layout.wide
+    columns = max(1, min(chart.columns, num, int((width - left + between) / (_LEAST_PANEL * scale + between))))
     lines = math.ceil(num / columns)
-    width = NARROW if chart.narrow else WIDTH
-    top, bottom, gap = _top(chart), 0.46, 0.4 if chart.share_y and chart.ticks else 0.56
-    height = top + bottom + lines * chart.panel_height + (lines - 1) * gap
-    left = _left(chart)
-    between = 0.22 if chart.share_y else 0.5
+    top, bottom = _top(chart, (width - left) / scale) * scale, 0.46 * scale
+    gap, panel_height = (0.4 if chart.share_y and chart.ticks else 0.56) * scale, chart.panel_height * scale
+    height = top + bottom + lines * panel_height + (lines - 1) * gap
     figure = Figure(figsize=(width, height), facecolor="none")
-    each = (width - left - 0.12 - (columns - 1) * between) / columns
+    each = (width - left - 0.12 * scale - (columns - 1) * between) / columns
     limits = _limits(chart)
     for k, panel in enumerate(chart.panels):
         row, column = divmod(k, columns)
         x = left + column * (each + between)
-        y = bottom + (lines - 1 - row) * (chart.panel_height + gap)
-        axes = figure.add_axes((x / width, y / height, each / width, chart.panel_height / height))
+        y = bottom + (lines - 1 - row) * (panel_height + gap)
+        axes = figure.add_axes((x / width, y / height, each / width, panel_height / height))
         _dress(axes, chart, panel, colours)
         _PAINTERS[chart.shape](axes, chart, panel, colours)
         outer = column == 0, k + columns >= num
+        if chart.shape == "scatter":
+            scale_axes(axes, chart, panel)
         _finish(axes, chart, outer, limits)
-    draw_legend(figure, chart, colours, (left / width, 1 - 0.04 / height), _legend_width(chart))
+    draw_legend(figure, chart, colours, (left / width, 1 - 0.04 * scale / height), (width - left) / scale)
     return figure
 
 
-def _top(chart: Chart) -> float:
-    legend = 0.12 + 0.18 * legend_shape(chart, _legend_width(chart))[1] if legend_entries(chart) else 0.05
+def _with_short_names(chart: Chart) -> Chart:
+    """Names from outside may be of any length, and the room beside a panel is given."""
+    panels = [dataclasses.replace(panel, title=shortened(panel.title, LONGEST_NAME)) for panel in chart.panels]
+    ticks = [(position, shortened(name, LONGEST_NAME)) for position, name in chart.ticks]
+    return dataclasses.replace(chart, panels=tuple(panels), ticks=tuple(ticks))
+
+
+def _top(chart: Chart, wide: float) -> float:
+    legend = 0.12 + 0.18 * legend_shape(chart, wide)[1] if legend_entries(chart) else 0.05
     return legend + (0.27 if any(panel.title for panel in chart.panels) else 0.08)
-
-
-def _legend_width(chart: Chart) -> float:
-    return (NARROW if chart.narrow else WIDTH) - _left(chart)
 
 
 def _left(chart: Chart) -> float:
@@ -65,7 +92,7 @@ def _left(chart: Chart) -> float:
 
 def _limits(chart: Chart) -> tuple[float, float] | None:
     """The common scale of panels that share one."""
-    if not chart.share_y or chart.shape == "dots":
+    if not chart.share_y or chart.shape in ("dots", "scatter"):
         return None
     ends = [end for panel in chart.panels for one in panel.series for end in (*one.y, *one.low, *one.high)]
     known = [end for end in ends if math.isfinite(end)]
@@ -100,6 +127,8 @@ def _paint_lines(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> No
         dense = len(one.x) > 40
         marker: dict[str, Any] = {"marker": marker_of(one), "markeredgecolor": colours["surface"][0]}
         marker = {} if dense else {**marker, "markeredgewidth": 0.7}
+        if is_hollow(one):
+            marker |= {"markerfacecolor": "none", "markeredgecolor": colour}
         if alone:
             _whiskers(axes, one, colour, vertical=True)
             marker["markersize"] = 7.0
@@ -145,22 +174,9 @@ def _paint_dots(axes: Axes, chart: Chart, panel: Panel, colours: Colours) -> Non
         axes.axhline(position - 0.5, color=colours["grid"][0], linewidth=0.6, zorder=0)
 
 
-def _paint_bars(axes: Axes, _: Chart, panel: Panel, colours: Colours) -> None:
-    for one in panel.series:
-        colour = role_colour(dict(colours), one.role)
-        step = min((b - a for a, b in zip(one.x, one.x[1:], strict=False)), default=1.0)
-        if one.role == "predicted":
-            axes.plot(
-                one.x, one.y, linestyle="none", marker="_", markersize=9, markeredgewidth=1.6, color=colour, zorder=4
-            )
-        else:
-            wide = 0.86 if one.role != "kept_images" else 0.5
-            axes.bar(one.x, one.y, width=wide * step, color=colour, linewidth=0, zorder=2)
-    if math.isfinite(panel.threshold):
-        axes.axvline(panel.threshold, color=colours["worse"][0], linewidth=1.3, linestyle=(0, (4, 2)), zorder=5)
-
-
-_PAINTERS: dict[str, Any] = {"lines": _paint_lines, "dots": _paint_dots, "bars": _paint_bars}
+_PAINTERS: dict[str, Any] = {
+    "lines": _paint_lines, "dots": _paint_dots, "bars": paint_bars, "scatter": paint_scatter,
+}  # fmt: skip
 
 
 def _whiskers(axes: Axes, one: Series, colour: str, *, vertical: bool) -> None:
@@ -184,7 +200,7 @@ def _finish(axes: Axes, chart: Chart, outer: tuple[bool, bool], limits: tuple[fl
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(chart.panels) > 1 else 8))
         if chart.y_zero:
             axes.set_xlim(left=0)
-    else:
+    elif chart.shape != "scatter":
         _scale_x(axes, chart)
         _scale_y(axes, chart)
     if limits is not None:

@@ -39,10 +39,15 @@ STYLE: Any = {
 }
 
 
+_SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "ytick.labelsize")
+"""In points."""
+
+
 @contextmanager
-def drawing_style() -> Iterator[None]:
-    """matplotlib settings of the report; glyphs that the font lacks are the browser's business."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
+def drawing_style(scale: float = 1.0) -> Iterator[None]:
+    """matplotlib settings of the report, its text `scale` times as large; glyphs that the font lacks are no error."""
+    settings: Any = {**STYLE, **{name: STYLE[name] * scale for name in _SIZES}}
+    with mpl.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
@@ -75,10 +80,10 @@ def inline_svg(text: str, prefix: str, label: str, colours: Mapping[str, tuple[s
     return f'<svg{kept} role="img" aria-label="{label}">' + re.sub(r"\n\s*", "\n", rest).strip()
 
 
-def write_figure(figure: Figure, svg: str, folder: Path, name: str) -> None:
+def write_figure(figure: Figure, folder: Path, name: str) -> None:
     """`name`.svg, .pdf and .png; the last two on white."""
-    write_atomic(folder / f"{name}.svg", svg.encode())
-    for kind, options in (("pdf", {"metadata": _PDF_METADATA}), ("png", {"dpi": 160, "metadata": {"Software": None}})):
+    write_atomic(folder / f"{name}.svg", svg_text(figure).encode())
+    for kind, options in (("pdf", {"metadata": _PDF_METADATA}), ("png", {"dpi": 220, "metadata": {"Software": None}})):
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, facecolor="white", **options)
         write_atomic(folder / f"{name}.{kind}", buffer.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from nsbench.report.literature import fgsm_curves, matching
 from nsbench.report.model import Block, Chart, Panel, RowGroup, Section, Table
 from nsbench.report.rows import Key, Rows
 from nsbench.report.tables import line_table, metric_group, switch_of
@@ -17,7 +18,7 @@ def fgsm_section(rows: Rows, imagenet: Collection[str]) -> Section | None:
     levels = [level for level in rows.values("level", eval="fgsm") if level not in ("", "mean")]
     levels.sort(key=float)
     blocks: list[Block | None] = [
-        _sweep(rows, levels),
+        _sweep(rows, levels, imagenet),
         _fgsm_table(rows, levels),
         _success_table(rows),
         _zero_table(rows),
@@ -28,13 +29,14 @@ def fgsm_section(rows: Rows, imagenet: Collection[str]) -> Section | None:
     )
 
 
-def _sweep(rows: Rows, levels: list[str]) -> Chart | None:
+def _sweep(rows: Rows, levels: list[str], imagenet: Collection[str]) -> Chart | None:
     panels, used = [], []
+    beside = fgsm_curves() if matching(rows, "fgsm", imagenet) else ()
     for metric, title in (("top1", "FGSM: the sign of the gradient"), ("random_sign_top1", "Control: random signs")):
         keys = [(float(level), Key("fgsm", metric, level=level)) for level in levels]
         series = rows.all_series(keys)
         if series:
-            panels.append(Panel(title=title, series=series))
+            panels.append(Panel(title=title, series=(*series, *(beside if metric == "top1" else ()))))
             used += [key for _, key in keys]
     if not panels:
         return None
@@ -44,7 +46,8 @@ def _sweep(rows: Rows, levels: list[str]) -> Chart | None:
         shape="lines",
         title="Accuracy by step size",
         caption="Top-1 accuracy in percent by ε, with 95 % intervals; ε doubles from tick to tick. An attack "
-        "that does no more than random signs of the same size found no gradient to follow.",
+        "that does no more than random signs of the same size found no gradient to follow."
+        + (" Hollow and dotted: the Noisy Student paper's, of the same images and size." if beside else ""),
         panels=tuple(panels),
         columns=2,
         x_label="ε in 1/255",

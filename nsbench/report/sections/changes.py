@@ -8,7 +8,7 @@ from typing import Any
 
 from nsbench.report.model import Block, Cell, Fold, RowGroup, Section, Table, TableRow, Text
 from nsbench.report.numbers import State
-from nsbench.report.rows import NOT_EVALS, SHARES, Rows, listed, state_of
+from nsbench.report.rows import NOT_EVALS, SELECTED, SHARES, Rows, listed, state_of
 from nsbench.report.words import eval_short, level_label, metric_words, plural, subset_label
 
 FIRST = 12
@@ -26,7 +26,7 @@ def change_section(rows: Rows, imagenet: Collection[str]) -> Section | None:
     frame = frame[
         (frame["versus"] != "")
         & ~frame["eval"].isin(NOT_EVALS)
-        & ~frame["metric"].isin(SHARES)
+        & ~frame["metric"].isin((*SHARES, *SELECTED))
         & ~frame["generation"].isin(["0", "control"])
     ]
     differences = [row for row in listed(frame) if not math.isnan(row.ci_low)]

@@ -30,7 +30,9 @@ def corruption_section(rows: Rows, imagenet: Collection[str], eval_name: str = "
     if not rows.has(eval_name):
         return None
     names = [name for name in rows.values("subset", eval=eval_name) if name != "all"]
-    levels = sorted((level for level in rows.values("level", eval=eval_name) if level.isdigit()), key=int)
+    levels = sorted(
+        (level for level in rows.values("level", eval=eval_name) if level.isascii() and level.isdigit()), key=int
+    )
     blocks: list[Block | None] = [
         _panels(rows, eval_name, names, levels),
         *_heat_tables(rows, eval_name, names),
@@ -136,13 +138,16 @@ def _ce_caption(rows: Rows, eval_name: str, metric: str) -> str:
 
 
 def _level_table(rows: Rows, eval_name: str, levels: list[str]) -> Table | None:
-    """Calibration by severity, over all corruptions."""
-    keys = [(Key(eval_name, "ECE", level=level), f"severity {level}") for level in levels]
+    """Error and calibration by severity, over all corruptions."""
+    groups = []
+    for metric, title in (("error", "Top-1 error, %"), ("ECE", "Calibration error (ECE), %")):
+        keys = [(Key(eval_name, metric, level=level), f"severity {level}") for level in levels]
+        groups.append(metric_group(rows, title, keys, units=False, mark_best=True))
     return line_table(
         rows,
-        (metric_group(rows, "", keys, units=False, mark_best=True),),
-        id=f"{_IDS[eval_name]}-ece-table",
-        caption="Calibration error (ECE) in percent by severity, all corruptions pooled",
+        groups,
+        id=f"{_IDS[eval_name]}-severity-table",
+        caption="Top-1 error and calibration error in percent by severity, all corruptions together. Lower is better.",
         corner="Severity",
         sortable=False,
     )

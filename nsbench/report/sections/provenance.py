@@ -9,7 +9,9 @@ from typing import Any
 from nsbench.report.lines import generation_label
 from nsbench.report.model import Block, Code, Facts, Fold, Section, Text
 from nsbench.report.records import Records
+from nsbench.report.sections.citations import bibtex_fold
 from nsbench.report.words import clean, visible
+from nsbench.runfolder import shows_imagenet
 
 
 def reproduction_section(runs: Sequence[Records]) -> Section:
@@ -21,7 +23,23 @@ def reproduction_section(runs: Sequence[Records]) -> Section:
             blocks += parts
         else:
             blocks.append(Fold(summary=f"Run {clean(records.text('name', '?'))}", blocks=tuple(parts)))
+    blocks.append(_bibtex(runs))
     return Section(id="reproduce", nav="Reproduce", title="How this was made", blocks=tuple(blocks))
+
+
+def _bibtex(runs: Sequence[Records]) -> Fold:
+    names: dict[str, set[str]] = {
+        column: {str(name) for records in runs for name in records.results[column].unique()}
+        for column in ("eval", "metric")
+    }
+    versions = _items(runs[0].run.get("versions")) if runs else ()
+    return bibtex_fold(
+        dict(versions).get("nsbench", ""),
+        names["eval"],
+        names["metric"],
+        is_trained=any(not records.is_models for records in runs),
+        is_imagenet=any(shows_imagenet(records.run) for records in runs),
+    )
 
 
 def _one_run(records: Records) -> list[Block]:

@@ -9,19 +9,21 @@ import pandas as pd
 from nsbench.report.lines import generation_label
 from nsbench.report.model import Block, Cell, Chart, Fold, Panel, RowGroup, Section, Series, Table, TableRow
 from nsbench.report.rows import Key, Rows
-from nsbench.report.sections.training import cost_table, curve_charts
+from nsbench.report.sections.training import curve_charts
 from nsbench.report.words import clean, metric_words, subset_label
 
 _QUALITY = ("images", "kept", "accuracy", "kept_accuracy", "mean_confidence")
-_WHOLE = ("threshold", "agreement", "unique", "duplicates")
+_WHOLE = ("threshold", "agreement", "unique", "capped", "duplicates")
 MAX_CLASSES = 30
 """More classes than this are drawn ranked, without names."""
+MAX_RANKS = 100
+"""Bars of such a drawing: of more classes every second is drawn, or every third, ..."""
 
 
-def health_section(rows: Rows, costs: Rows, curves: pd.DataFrame) -> Section | None:
-    """Pseudo-labels, selection, training curves, costs; whatever of it is there."""
+def health_section(rows: Rows, curves: pd.DataFrame) -> Section | None:
+    """Pseudo-labels, selection, training curves; whatever of it is there."""
     makers = [_source_table(rows), _whole_table(rows), _histograms(rows), _class_chart(rows), _class_table(rows)]
-    blocks: list[Block | None] = [*makers, *curve_charts(curves), cost_table(costs)]
+    blocks: list[Block | None] = [*makers, *curve_charts(curves)]
     found = tuple(block for block in blocks if block)
     if not found:
         return None
@@ -130,6 +132,9 @@ def _histograms(rows: Rows) -> Chart | None:
 
 _CLASS_METRICS = (("copies", "with copies"), ("kept_images", "kept, unique"), ("predicted", "predicted"))
 
+_COLUMNS = (*reversed(_CLASS_METRICS), ("capped", "capped"))
+"""Of the table by class."""
+
 
 def _classes(rows: Rows) -> list[str]:
     return [name for name in rows.values("subset", eval="pseudo-labels") if name.startswith("class:")]
@@ -144,7 +149,9 @@ def _class_chart(rows: Rows) -> Chart | None:
             found = [rows.raw(generation, Key("pseudo-labels", metric, name)) for name in names]
             values = [(k, row.value) for k, row in enumerate(found) if row is not None]
             if many:
-                values = list(enumerate(sorted((value for _, value in values), reverse=True)))
+                ranked = sorted((value for _, value in values), reverse=True)
+                step = -(-len(ranked) // MAX_RANKS)
+                values = list(enumerate(ranked))[::step]
             if values:
                 x, y = zip(*values, strict=True)
                 series.append(Series(role=metric, label=label, x=tuple(map(float, x)), y=y))
@@ -171,14 +178,22 @@ def _class_chart(rows: Rows) -> Chart | None:
 
 def _class_table(rows: Rows) -> Fold | None:
     names, generations = _classes(rows), _label_generations(rows)
-    columns = tuple(f"{generation_label(g)}: {label}" for g in generations for _, label in reversed(_CLASS_METRICS))
+    recorded = rows.values("metric", eval="pseudo-labels")
+    shown = [one for one in _COLUMNS if one[0] in recorded]
+    ends = ""
+    if len(names) > MAX_CLASSES and generations:
+        found = [(rows.raw(generations[-1], Key("pseudo-labels", "predicted", name)), name) for name in names]
+        ranked = [name for _, name in sorted(((-row.value, name) for row, name in found if row is not None))]
+        names = [*ranked[: MAX_CLASSES // 2], *ranked[-MAX_CLASSES // 2 :]] if len(ranked) > MAX_CLASSES else ranked
+        ends = f": the {MAX_CLASSES // 2} largest and the {MAX_CLASSES // 2} smallest; results.csv has them all"
+    columns = tuple(f"{generation_label(g)}: {label}" for g in generations for _, label in shown)
     lines = [
         TableRow(
             head=subset_label(name),
             cells=tuple(
                 Cell(main=rows.number(g, Key("pseudo-labels", metric, name)))
                 for g in generations
-                for metric, _ in reversed(_CLASS_METRICS)
+                for metric, _ in shown
             ),
         )
         for name in names
@@ -187,7 +202,7 @@ def _class_table(rows: Rows) -> Fold | None:
         return None
     table = Table(
         id="classes-table",
-        caption="Images a class, as predicted, kept and copied",
+        caption=f"Images a class: predicted, kept, with copies, capped (sure enough, but the class had enough){ends}",
         corner="Class",
         columns=columns,
         groups=(RowGroup(rows=tuple(lines)),),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nsbench.report.lines import generation_label
-from nsbench.report.model import Cell, Chart, Panel, RowGroup, Section, Series, Table, TableRow
+from nsbench.report.model import Cell, Chart, Panel, RowGroup, Series, Table, TableRow
 from nsbench.report.rows import Key, Rows
 from nsbench.report.words import clean
 
@@ -62,7 +62,7 @@ def _curve(curves: pd.DataFrame, generation: str, column: str) -> Series | None:
     return Series(role=generation, label=generation_label(generation), x=x, y=y)
 
 
-_STAGES = ("train", "label", "select", "evaluate", "total")
+_STAGES = ("model", "train", "label", "select", "evaluate", "total")
 
 
 def cost_table(costs: Rows) -> Table | None:
@@ -72,9 +72,10 @@ def cost_table(costs: Rows) -> Table | None:
         return None
     there = set(costs.values("line"))
     names = [name for name in costs.names if name in there and name != "all"] + (["all"] if "all" in there else [])
-    stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 3)
+    stages = sorted(costs.values("subset"), key=lambda name: _STAGES.index(name) if name in _STAGES else 4)
     groups = []
     for metric, title in (
+        ("parameters", "Parameters"),
         ("seconds", "Time"),
         ("images_per_second", "Throughput"),
         ("peak_memory_bytes", "Peak memory"),
@@ -97,9 +98,3 @@ def cost_table(costs: Rows) -> Table | None:
         groups=tuple(groups),
         sortable=False,
     )
-
-
-def cost_section(costs: Rows) -> Section | None:
-    """The same where nothing was trained."""
-    table = cost_table(costs)
-    return Section(id="costs", nav="Costs", title="What it cost", blocks=(table,)) if table else None
