@@ -9,7 +9,7 @@ import pytest
 from nsbench.ablations import groups
 from nsbench.metrics.published_ablations import PUBLISHED_ABLATIONS
 from nsbench.metrics.reference import PAPER_V1, PAPER_V2
-from tests.shared import SHARED
+from tests.shared import SHARED, absent
 
 FACTS = SHARED.parent / "design" / "noisy-student.md"
 """Where each figure was verified, section 3.8. It stays outside the repository."""
@@ -80,7 +80,7 @@ def test_the_amount_of_data() -> None:
 @pytest.mark.parametrize("text", [*NOISE.strip().splitlines(), *CONFIDENCE.strip().splitlines(), RATIO, SIZE])
 def test_the_facts_say_the_same(text: str) -> None:
     if not FACTS.is_file():
-        pytest.skip(f"{FACTS} stays outside the repository")
+        absent(f"{FACTS} stays outside the repository")
     section = FACTS.read_text(encoding="utf-8").split("## 3.8")[1].split("## 3.9")[0]
     read, _, recalled = section.partition("Only in v3/v4")
     assert text in read
