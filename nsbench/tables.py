@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nsbench.config import Config, EvalConfig
 from nsbench.configfile import load_config, suggest
@@ -24,6 +25,8 @@ from nsbench.files import NpzArrays, file_fingerprint, read_json, read_npz
 from nsbench.measuring import Plan
 from nsbench.results import Row, to_frame, write_results
 from nsbench.runfolder import SELF_TRAINING, RunFolder, shows_imagenet
+
+Job = Callable[[], list[Row]]
 
 _THREADS = 2
 """More would each hold arrays of some 100 MB at once."""
@@ -46,28 +49,39 @@ def write_tables(folder: RunFolder) -> None:
     config = read_eval_config(folder)
     check_evals(config)
     answers = read_cells(folder, run)
-    rows = _eval_rows(answers, run, config)
     protocols = {key: run["plans"][key]["protocols"] for key in answers}
-    rows += detail_rows(answers, protocols, config, run.get("classes", ()), is_imagenet=shows_imagenet(run))
-    rows += _against_baseline(folder, run, answers, config)
+    details = functools.partial(
+        detail_rows, answers, protocols, config, run.get("classes", ()), is_imagenet=shows_imagenet(run)
+    )
+    jobs: list[Job] = [*_eval_jobs(answers, protocols, config), details]
+    jobs.append(functools.partial(_against_baseline, folder, run, answers, config))
     if run["kind"] == SELF_TRAINING:
-        rows += _pseudo_label_rows(folder, run, read_config(folder))
+        jobs.append(functools.partial(_pseudo_label_rows, folder, run, read_config(folder)))
+    rows = _in_threads(jobs)
     write_results(folder.results, to_frame(_named(row, run) for row in rows))
     write_results(folder.costs, to_frame(_named(row, run) for row in _cost_rows(folder, run, answers)))
 
 
-def _eval_rows(
-    answers: Mapping[str, Mapping[str, Mapping[str, Arrays]]], run: Mapping[str, Any], config: EvalConfig
-) -> list[Row]:
-    """Rows of every eval, in the order of `EVALS`; in threads, since NumPy and zlib let go of Python's lock."""
-    jobs: list[Callable[[], list[Row]]] = []
+def _eval_jobs(
+    answers: Mapping[str, Mapping[str, Mapping[str, Arrays]]],
+    protocols: Mapping[str, Mapping[str, str]],
+    config: EvalConfig,
+) -> Iterator[Job]:
+    """What gives the rows of every eval, in the order of `EVALS`."""
     for name in EVALS:
         records = {key: evals.get(name, {}) for key, evals in answers.items()}
         if any(records.values()):
-            protocols = {key: run["plans"][key]["protocols"].get(name, "") for key in records}
-            jobs.append(functools.partial(EVALS[name].rows, records, config, protocols))
-            jobs.append(functools.partial(_remarks, name, records, protocols))
-    with ThreadPoolExecutor(_THREADS, "tables") as pool:
+            said = {key: protocols[key].get(name, "") for key in records}
+            yield functools.partial(EVALS[name].rows, records, config, said)
+            yield functools.partial(_remarks, name, records, said)
+
+
+def _in_threads(jobs: Sequence[Job]) -> list[Row]:
+    """Rows of every job, in the order of the jobs; NumPy and zlib let go of Python's lock.
+
+    BLAS keeps to the thread it is called from: its own would wait for each other at every small product.
+    """
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_THREADS, "tables") as pool:
         return [row for rows in pool.map(lambda job: job(), jobs) for row in rows]
 
 

@@ -13,6 +13,8 @@ from nsbench.report.drawing.charts import PAPER, Colours, draw
 from nsbench.report.drawing.svg import drawing_style, write_figure
 from nsbench.report.model import Chart
 
+_PROCESSES = 2
+
 
 def write_figures(charts: Sequence[Chart], colours: Colours, folder: Path) -> None:
     """Write every chart as SVG, PDF and PNG."""
@@ -23,21 +25,31 @@ def write_figures(charts: Sequence[Chart], colours: Colours, folder: Path) -> No
 
 @contextlib.contextmanager
 def figures_beside(charts: Sequence[Chart], colours: Colours, folder: Path) -> Iterator[None]:
-    """`write_figures` in a process of its own while the caller does something else; here, if that one fails.
+    """`write_figures` in processes of their own while the caller does something else; here, if one of them fails.
 
-    A fork of a process with torch's threads may hang, and multiprocessing imports the caller's script again: so it is
-    an interpreter that knows the charts alone.
+    A fork of a process with torch's threads may hang, and multiprocessing imports the caller's script again: so they
+    are interpreters that know the charts alone.
     """
-    command = [sys.executable, "-m", "nsbench.report.drawing"]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, **silent) as process:  # type: ignore[call-overload]
-        with contextlib.suppress(BrokenPipeError):
-            pickle.dump((tuple(charts), colours, folder.absolute()), process.stdin)
-            process.stdin.close()
+    shares = [charts[first::_PROCESSES] for first in range(min(_PROCESSES, len(charts)))]
+    with contextlib.ExitStack() as started:
+        processes = [started.enter_context(_drawing(share, colours, folder)) for share in shares]
         try:
             yield
         except BaseException:
-            process.kill()
+            for process in processes:
+                process.kill()
             raise
-    if process.returncode:
-        write_figures(charts, colours, folder)
+    for process, share in zip(processes, shares, strict=True):
+        if process.returncode:
+            write_figures(share, colours, folder)
+
+
+def _drawing(charts: Sequence[Chart], colours: Colours, folder: Path) -> subprocess.Popen[bytes]:
+    """A process that has been told what to draw."""
+    command = [sys.executable, "-m", "nsbench.report.drawing"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        pickle.dump((tuple(charts), colours, folder.absolute()), process.stdin)
+        process.stdin.close()
+    return process
