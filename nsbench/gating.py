@@ -61,11 +61,24 @@ def _beside(baselines: Sequence[RunFolder], runs: Sequence[RunFolder]) -> list[C
     if not runs:
         raise ConfigError("every run is one of the baseline; name a candidate as well")
     sides = [sides_of(folder) for folder in baselines]
+    _require_distinct(sides)
     return [
         _candidate(run, side, [_counterpart(side, models) for models in sides])
         for run in runs
         for side in sides_of(run)
     ]
+
+
+def _require_distinct(baselines: Sequence[Sequence[Side]]) -> None:
+    """Refuse a seed that is there twice: copies would hide the variance that they are to show."""
+    seen: dict[tuple[str, ...], Side] = {}
+    for models in baselines:
+        same = seen.setdefault(tuple(model.answers_of for model in models), models[0])
+        if same != models[0]:
+            raise ConfigError(
+                f"the baselines {same.run} and {models[0].run} hold the same weights and images; name runs of "
+                "different seeds"
+            )
 
 
 def _counterpart(side: Side, models: Sequence[Side]) -> Side:
@@ -89,9 +102,16 @@ def _candidate(folder: RunFolder, side: Side, baselines: Sequence[Side]) -> Cand
         own=Measures(alone),
         baseline=" and ".join(names) if len(names) < 3 else f"the mean of {len(names)} runs",
         paired=tuple(_paired(one, side) for one in baselines),
+        seeds=_seeds_apart(side, baselines),
         unfinished=tuple(one.name for one in baselines if not one.is_finished),
         resolution=2 / (baselines[0].config.replicates + 1) if baselines else 0.0,
     )
+
+
+def _seeds_apart(side: Side, baselines: Sequence[Side]) -> tuple[str, str] | None:
+    if len(baselines) != 1 or not side.seed or side.seed == baselines[0].seed:
+        return None
+    return baselines[0].seed, side.seed
 
 
 def _paired(first: Side, other: Side) -> Paired:
@@ -102,4 +122,5 @@ def _paired(first: Side, other: Side) -> Paired:
         candidate=Measures(values[values["model"] == OTHER]),
         differences=Measures(found.rows[found.rows["versus"] == "first"]),
         apart=found.apart,
+        common=found.common,
     )

@@ -21,7 +21,7 @@ from nsbench.errors import DataError
 from nsbench.evals import EVALS
 from nsbench.evals.base import Arrays
 from nsbench.evals.details import detail_rows
-from nsbench.files import fingerprint
+from nsbench.files import file_fingerprint, fingerprint
 from nsbench.report.gathered_models import Against
 from nsbench.results import Row, to_frame
 from nsbench.runfolder import SELF_TRAINING, RunFolder, shows_imagenet
@@ -39,12 +39,16 @@ class Side:
 
     made_of: str
     """Fingerprint of folder, model and records."""
+    answers_of: str
+    """Fingerprint of weights, images and protocols alone: a copy of a folder has the same."""
     run: str
     """Name of the folder's run."""
     label: str
     """What the run's table calls it; of a self-training run, which generation it is."""
     generation: str
     """Of a self-training run; else a name that no row has."""
+    seed: str
+    """Of a self-training run; else empty."""
     protocols: Mapping[str, str]
     """By eval."""
     shown: Mapping[str, Mapping[str, str]]
@@ -77,22 +81,27 @@ class Pair:
     """Rows of `FIRST` and of `OTHER`, and the differences of the second to the first (`versus` is `first`)."""
     apart: Mapping[str, str]
     """Evals that both answered and that are not paired, and why."""
+    common: Mapping[str, tuple[int, int]]
+    """By paired eval, of the cell of which the other answered the least: images in common, and all of the first's."""
 
 
 def sides_of(folder: RunFolder) -> list[Side]:
     """The models of a run in their order; of a self-training run its last student alone.
 
     Raises:
-        DataError: not a run folder, damaged records, or a self-training run without a student.
+        DataError: not a run folder, damaged or changed records, or a self-training run without a student.
     """
     run = folder.read_run(whole=True)
+    _require_unchanged(folder, run)
     answers, config = read_cells(folder, run), read_eval_config(folder)
     return [
         Side(
-            made_of=_made_of(folder, key, answers[key], config),
+            made_of=fingerprint(str(folder.root.resolve()), key, _answers_of(answers[key]), repr(config)),
+            answers_of=_answers_of(answers[key]),
             run=run["name"],
             label=_label(run, key),
             generation=key if run["kind"] == SELF_TRAINING else "none",
+            seed=str(run["seed"]) if run["kind"] == SELF_TRAINING else "",
             protocols=run["plans"][key]["protocols"],
             shown=run["plans"][key]["cells"],
             records=answers[key],
@@ -105,9 +114,17 @@ def sides_of(folder: RunFolder) -> list[Side]:
     ]
 
 
-def _made_of(folder: RunFolder, key: str, answers: Mapping[str, Mapping[str, Arrays]], config: EvalConfig) -> str:
+def _require_unchanged(folder: RunFolder, run: Mapping[str, Any]) -> None:
+    """Refuse answers that are not those that the finished run had: what is compared must have been measured."""
+    for name, made in run.get("files", {}).items():
+        path = folder.root / name
+        if path.suffix == ".npz" and path.is_file() and file_fingerprint(path) != made:
+            raise DataError(f"{path} was changed after the run; measure it again by the same command")
+
+
+def _answers_of(answers: Mapping[str, Mapping[str, Arrays]]) -> str:
     cells = [(name, cell, str(arrays["made_by"])) for name, of in answers.items() for cell, arrays in of.items()]
-    return fingerprint(str(folder.root.resolve()), key, sorted(cells), repr(config))
+    return fingerprint(sorted(cells))
 
 
 def _sides(folder: RunFolder, run: Mapping[str, Any]) -> list[str]:
@@ -141,7 +158,16 @@ def pair(first: Side, other: Side) -> Pair:
     alike = first.is_imagenet and other.is_imagenet
     rows += detail_rows(answers, protocols, first.config, first.classes, is_imagenet=alike)
     named = (dataclasses.replace(row, generation="", model=row.generation) for row in rows)
-    return Pair(rows=to_frame(named), apart=apart)
+    common = {name: _common(first.records[name], other.records[name]) for name in answered if name not in apart}
+    return Pair(rows=to_frame(named), apart=apart, common=common)
+
+
+def _common(first: Mapping[str, Arrays], other: Mapping[str, Arrays]) -> tuple[int, int]:
+    counts = [
+        (len(np.intersect1d(first[cell]["ids"], other[cell]["ids"])), len(np.unique(first[cell]["ids"])))
+        for cell in first.keys() & other.keys()
+    ]
+    return min(counts, key=lambda count: count[0] / count[1], default=(0, 0))
 
 
 def _why_apart(name: str, first: Side, other: Side) -> str:

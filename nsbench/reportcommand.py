@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from nsbench import pipeline
-from nsbench.errors import ConfigError, GateFailed
+from nsbench.errors import ConfigError, DataError, GateFailed
 from nsbench.runfolder import RunFolder
 
 _OUT = Path("runs/comparison")
@@ -23,7 +23,11 @@ def report_command(runs: Sequence[Path], options: Mapping[str, Any]) -> None:
     """
     folders = [RunFolder(path) for path in runs]
     if options["fail_on"]:
-        _gate(folders, options)
+        try:
+            _gate(folders, options)
+        except (ConfigError, DataError) as error:
+            _say_refused(error, options["summary"])
+            raise
         return
     for name in ("baseline_runs", "min_effect", "summary"):
         if options[name] not in (None, ()):
@@ -46,13 +50,15 @@ def _gate(folders: Sequence[RunFolder], options: Mapping[str, Any]) -> None:
     from nsbench.report.gate.markdown import markdown, sentence
 
     least = MIN_EFFECT if options["min_effect"] is None else options["min_effect"]
-    if not least >= 0:
-        raise ConfigError(f"--min-effect is {least}; it must be 0 or more percentage points")
+    if not 0 <= least < 100:
+        raise ConfigError(f"--min-effect is {least}; it must be 0 or more percentage points, and below 100")
     gate = Gate(
         conditions=tuple(dict.fromkeys(map(parse_condition, options["fail_on"]))),
         min_effect=least,
         baselines=_seeds(options["baseline_runs"]),
     )
+    if len({folder.root.resolve() for folder in folders}) < len(folders):
+        raise ConfigError("a run is named twice, and would be held against itself; name the baseline and the candidate")
     known = {folder.root.resolve(): folder for folder in (*gate.baselines, *folders)}
     page = _write(list(known.values()), options["out"], last_students=True, pictures=not options["no_samples"])
     judged = check(folders, gate)
@@ -78,7 +84,19 @@ def _say(text: str, page: Path, summary: Path | None) -> None:
     if summary is None:
         click.echo(text, nl=False)
         return
+    _append(text, summary)
+    click.echo(page)
+
+
+def _say_refused(error: Exception, summary: Path | None) -> None:
+    """Where a pull request is read, it must not look as if nothing had been asked."""
+    from nsbench.report.gate.markdown import escaped
+
+    if summary is not None:
+        _append(f"### Gate not judged\n\n{escaped(str(error))}\n", summary)
+
+
+def _append(text: str, summary: Path) -> None:
     summary.parent.mkdir(parents=True, exist_ok=True)
     with summary.open("a", encoding="utf-8") as stream:
         stream.write(text)
-    click.echo(page)

@@ -51,7 +51,9 @@ def write_answered(root: Path, models: Mapping[str, Answers], evals: tuple[str, 
     """A finished run of models, each with the same answers in all `evals`."""
     folder = RunFolder(root)
     plans = {name: _plan(one, evals) for name, one in models.items()}
-    described = {name: {"label": name, "params": 1, "fingerprint": f"weights of {name}"} for name in models}
+    described = {
+        name: {"label": name, "params": 1, "fingerprint": f"weights of {name} in {root.name}"} for name in models
+    }
     folder.write_run(_record(MODELS, folder, list(models), described, plans))
     overrides = {"models": list(models), "eval.replicates": REPLICATES}
     write_text(folder.config, to_toml(load_config(None, kind=EvaluationConfig, overrides=overrides)))

@@ -43,6 +43,8 @@ class Paired:
     differences: Measures
     apart: Mapping[str, str]
     """Evals that are not paired, and why."""
+    common: Mapping[str, tuple[int, int]]
+    """Images of each paired eval that both answered, and all of the baseline's."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class Candidate:
     """What it is compared with."""
     paired: tuple[Paired, ...] = ()
     """Beside its baseline; beside each seed of it; none without a baseline."""
+    seeds: tuple[str, str] | None = None
+    """The baseline's and the candidate's, where training differs in them and no other seed tells what that does."""
     unfinished: tuple[str, ...] = ()
     """Baselines that have not measured everything, so that not everything is gated."""
     resolution: float = 0.0

@@ -39,7 +39,17 @@ def judge(candidates: Sequence[Candidate], conditions: Sequence[Condition], leas
             else:
                 keys = keys_of(condition, _known(candidate))
                 judged += [_compared(candidate, key, condition) for key in keys]
-    return judged + _family_judged(family, least)
+    return [_covered(one) for one in (*judged, *_family_judged(family, least))]
+
+
+def _covered(one: Judged) -> Judged:
+    """A difference passes over all of the baseline's images alone: over a few of them any model would."""
+    for paired in one.candidate.paired if one.condition.of_difference and one.verdict == "passed" else ():
+        common, of = paired.common.get(one.key.eval, (0, 0))
+        if common < of:
+            reason = f"answered {common:,} of the baseline's {of:,} images; measure both on the same"
+            return dataclasses.replace(one, verdict="unknown", reason=reason)
+    return one
 
 
 def _known(candidate: Candidate) -> dict[Key, Any]:
@@ -88,6 +98,7 @@ def _compared(candidate: Candidate, key: Key, condition: Condition) -> Judged:
             f"better; write {other}"
         )
     if not condition.of_difference:
+        _require_percent(condition, row)
         return _value_compared(candidate, key, condition, row)
     _require_paired(candidate, key.eval)
     if not any(paired.baseline.by_key.get(key) for paired in candidate.paired):
@@ -96,6 +107,15 @@ def _compared(candidate: Candidate, key: Key, condition: Condition) -> Judged:
     if found.verdict == "unknown":
         return found
     return dataclasses.replace(found, verdict="failed" if condition.holds(found.difference) else "passed")
+
+
+def _require_percent(condition: Condition, row: Any) -> None:
+    """Refuse an accuracy below 1 %: a fraction was meant, or a difference without its sign, and nothing would fail."""
+    if condition.op == "<" and row.unit == "fraction" and metric_words(row.metric).percent and condition.threshold < 1:
+        raise ConfigError(
+            f"--fail-on {clean(condition.text)!r} asks for {condition.threshold:g} %; write "
+            f"<{100 * condition.threshold:g} for a value, or <-{condition.threshold:g} for a loss in points"
+        )
 
 
 def _value_compared(candidate: Candidate, key: Key, condition: Condition, row: Any) -> Judged:

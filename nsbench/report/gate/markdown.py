@@ -98,6 +98,12 @@ def _notes(judged: Sequence[Judged], least: float, report: str) -> list[str]:
         notes.append(
             f"The baseline is the mean of {seeds} runs; intervals hold the variance between them and over images."
         )
+    apart = next((one.candidate.seeds for one in judged if one.candidate.seeds), None)
+    if apart:
+        notes.append(
+            f"**Seed {escaped(apart[0])} against seed {escaped(apart[1])}: the luck of training is in no interval "
+            "here;** `--baseline-runs` brings it in."
+        )
     unfinished = dict.fromkeys(name for one in judged for name in one.candidate.unfinished)
     if unfinished:
         names = ", ".join(f"<code>{escaped(name)}</code>" for name in unfinished)
