@@ -11,14 +11,13 @@ import shlex
 import shutil
 import subprocess
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsbench import __version__
 from nsbench.config import Config
-from nsbench.configfile import differing_keys, to_dict, to_toml
+from nsbench.configfile import differing_keys, load_config, to_dict, to_toml
 from nsbench.errors import ConfigError, DataError
 from nsbench.evaluationconfig import EvaluationConfig
 from nsbench.files import file_fingerprint, write_npz, write_text
@@ -179,12 +178,12 @@ def refuse_other_config(config: Config | EvaluationConfig, folder: RunFolder) ->
             raise ConfigError(f"folder {folder.root} holds other files than a run; choose another with -o")
         return
     try:
-        made_with = tomllib.loads(folder.config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        made_with = load_config(folder.root, kind=type(config))  # a key that was not there yet has its default
+    except (OSError, ConfigError) as error:
         raise ConfigError(
             f"{folder.config} cannot be read ({error}); delete the folder or choose another with -o"
         ) from None
-    keys = [key for key in differing_keys(made_with, to_dict(config)) if not _may_grow(config, key)]
+    keys = [key for key in differing_keys(to_dict(made_with), to_dict(config)) if not _may_grow(config, key)]
     if keys:
         raise ConfigError(
             f"run folder {folder.root} was made with another config (it differs in {', '.join(keys[:3])}"

@@ -13,10 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nsbench.configfile import load_config
-from nsbench.files import read_json
+from nsbench.configfile import load_config, to_toml
+from nsbench.errors import ConfigError
+from nsbench.files import read_json, write_text
 from nsbench.results import COLUMNS, read_results
 from nsbench.runfolder import RunFolder
+from nsbench.runrecord import refuse_other_config
 
 SMALL = (
     "train.steps=12", "train.teacher_steps=12", "train.labelled_batch=8", "train.teacher_batch=16",
@@ -73,6 +75,21 @@ def test_a_finished_run_is_left_alone_and_fast(finished: RunFolder) -> None:
     assert "done; nothing was written" in done.stderr
     assert time.monotonic() - began < 30  # a hang, not a benchmark: the figure is in reports/
     assert contents(finished) == before
+
+
+def test_a_key_that_was_not_there_yet_had_its_default(tmp_path: Path) -> None:
+    """A run of an earlier version goes on with a later one that knows more keys."""
+    folder, config = RunFolder(tmp_path / "run"), load_config("mnist5k")
+    text = to_toml(config)
+    assert 'complement = ""\n' in text
+    write_text(folder.config, text.replace('complement = ""\n', ""))
+    refuse_other_config(config, folder)
+    changed = load_config("mnist5k", overrides={"train.steps": 7})
+    with pytest.raises(ConfigError, match=r"it differs in train\.steps\)"):
+        refuse_other_config(changed, folder)
+    write_text(folder.config, "steps = [")
+    with pytest.raises(ConfigError, match=r"config\.toml cannot be read"):
+        refuse_other_config(config, folder)
 
 
 def test_another_config_is_refused_and_nothing_overwritten(finished: RunFolder) -> None:
