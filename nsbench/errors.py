@@ -18,7 +18,7 @@ class DataError(NsbenchError):
 
 
 class OutOfMemory(DataError):
-    """A batch does not fit into memory; a smaller one may."""
+    """A batch does not fit into an accelerator's memory; a smaller one may."""
 
 
 class TrainingError(NsbenchError):

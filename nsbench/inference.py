@@ -138,13 +138,18 @@ def enough_memory(words: str) -> Iterator[None]:
     """Say in one line, with `words`, that a batch does not fit.
 
     Raises:
-        OutOfMemory: memory ran out; CUDA, torch's CPU allocator and Python each say it in their own way.
+        OutOfMemory: an accelerator's memory ran out: a smaller batch may fit.
+        DataError: this machine's ran out. A smaller batch that is only just allowed would be more than there is: Linux
+            grants memory that it does not have, and kills who uses it.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "memory" in str(error).lower():
+        said = str(error).lower()
+        if isinstance(error, torch.OutOfMemoryError) or ("memory" in said and "cud" in said):
             raise OutOfMemory(f"not enough memory {words}") from error
+        if isinstance(error, MemoryError) or "memory" in said:
+            raise DataError(f"not enough memory {words}") from error
         raise
 
 

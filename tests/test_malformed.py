@@ -881,7 +881,7 @@ def test_a_finished_run_with_a_damaged_cell_is_not_reported(
     damage: str, sound: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = [*words(f"eval {{model}} {ON_DATA}", tmp_path, sound), "-o", str(tmp_path / "run")]
-    assert run(command) == 0
+    assert run([*command, "--evals", "imagenet,fgsm"]) == 0
     (path,) = (tmp_path / "run").rglob("val.npz")
     arrays = read_npz(path)
     path.unlink()
@@ -892,6 +892,18 @@ def test_a_finished_run_with_a_damaged_cell_is_not_reported(
     assert run(["report", str(tmp_path / "run")]) == 3
     (line,) = capfd.readouterr().err.splitlines()
     assert ("is gone, which the finished run had" if damage == "gone" else "has no array 'top1'") in line
+
+
+def test_a_run_whose_answers_were_all_left_behind_is_shown_as_that(sound: dict[str, str], tmp_path: Path) -> None:
+    """An archive of tables: nothing is computed anew, and the page says so."""
+    root = tmp_path / "run"
+    assert run([*words(f"eval {{model}} {ON_DATA}", tmp_path, sound), "-o", str(root)]) == 0
+    before = (root / "results.csv").read_bytes()
+    for path in root.rglob("*.npz"):
+        path.unlink()
+    assert run(["report", str(root)]) == 0
+    assert (root / "results.csv").read_bytes() == before
+    assert "from tables alone: predictions not kept" in (root / "report.html").read_text(encoding="utf-8")
 
 
 def test_two_functions_of_one_name_are_two_models(sound: dict[str, str]) -> None:

@@ -23,8 +23,11 @@ from tests.ranks import images, model
 
 ERRORS = (
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("CUDA error: out of memory"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED: out of memory"),
+)
+HOST_ERRORS = (
+    RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory"),
     MemoryError(),
 )
 CONFIG = EvalConfig(
@@ -109,7 +112,7 @@ def assert_alike(roomy: RunFolder, folder: RunFolder, halved: set[str]) -> None:
                 assert np.array_equal(value, arrays[key]), (name, cell, key)
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=["cuda", "cpu", "cudnn", "python"])
+@pytest.mark.parametrize("error", ERRORS, ids=["torch", "cuda", "cudnn"])
 def test_a_batch_is_halved_until_it_fits_in_every_eval(error: BaseException, roomy: RunFolder, place: Path) -> None:
     name = f"forward-{ERRORS.index(error)}"  # type: ignore[arg-type]
     done, folder = measured(place, Greedy(error), name)
@@ -118,6 +121,14 @@ def test_a_batch_is_halved_until_it_fits_in_every_eval(error: BaseException, roo
     said = (place / f"{name}.log").read_text(encoding="utf-8")
     assert "imagenet/val: not enough memory; goes on with batches of 4 images" in said
     assert "imagenet/val: not enough memory; goes on with batches of 2 images" in said
+
+
+@pytest.mark.parametrize("error", HOST_ERRORS, ids=["torch", "python"])
+def test_the_machines_own_memory_is_not_tried_again(error: BaseException, place: Path) -> None:
+    """Half of what is too much may be granted, and then the process is killed: one line, and nothing else."""
+    done, folder = measured(place, Greedy(error), f"host-{HOST_ERRORS.index(error)}", ("imagenet",))  # type: ignore[arg-type]
+    assert done.failed == ("imagenet/val: not enough memory for batches of 8 images; choose a smaller -b",)
+    assert not list(cells(folder))
 
 
 def test_on_the_way_back_as_well_and_only_there(roomy: RunFolder, place: Path) -> None:
